@@ -1,0 +1,1 @@
+"""Running protocols: executors and the whole chain."""

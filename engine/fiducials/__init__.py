@@ -1,0 +1,1 @@
+"""Beads: detection, centring, seeds, tracks; patches for series without beads."""

@@ -1,0 +1,1 @@
+"""Projection of specimen points, transforms, interpolation of images."""

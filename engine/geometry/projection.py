@@ -1,0 +1,82 @@
+"""The projection of specimen points into the raw views (see ``engine/conventions.py``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltwright.engine.geometry.transform import Floats, invert, rotation
+
+
+@dataclass(frozen=True)
+class ViewGeometry:
+    """How each view sees the specimen; one entry per view of the raw stack.
+
+    Attributes
+    ----------
+    tilt_deg, axis_deg, magnification, stretch, skew : (n_views,) float64
+        Tilt angle, tilt axis angle, magnification (1 = nominal), and the distortion
+        ``D = [[1 + stretch, skew], [0, 1]]`` (0 = none).
+    shift_px : (n_views, 2) float64
+        Where the specimen's origin lands in the raw view, about the image centre, raw pixels.
+    x_tilt_deg : float
+        X-axis tilt of the specimen, the same for all views (gauge).
+    """
+
+    tilt_deg: Floats
+    axis_deg: Floats
+    magnification: Floats
+    stretch: Floats
+    skew: Floats
+    shift_px: Floats
+    x_tilt_deg: float = 0.0
+
+    @classmethod
+    def nominal(cls, tilt_deg: npt.ArrayLike, axis_deg: float) -> ViewGeometry:
+        """The geometry as the microscope states it: no shifts, no errors."""
+        t = np.array(tilt_deg, dtype=np.float64)
+        zero = np.zeros_like(t)
+        return cls(t, np.full_like(t, axis_deg), zero + 1, zero, zero.copy(), np.zeros((len(t), 2)))
+
+    @property
+    def n_views(self) -> int:
+        """Number of views."""
+        return len(self.tilt_deg)
+
+    def image_matrices(self) -> Floats:
+        """``R(phi) m D`` of each view, ``(n_views, 2, 2)``: aligned offsets to raw offsets."""
+        d = np.zeros((self.n_views, 2, 2))
+        d[:, 0, 0] = 1 + self.stretch
+        d[:, 0, 1] = self.skew
+        d[:, 1, 1] = 1
+        return rotation(self.axis_deg) @ (self.magnification[:, None, None] * d)
+
+    def matrices(self) -> Floats:
+        """The linear part of the projection, ``(n_views, 2, 3)``: specimen to raw offsets."""
+        t, xi = np.deg2rad(self.tilt_deg), np.deg2rad(self.x_tilt_deg)
+        c, s = np.cos(t), np.sin(t)
+        zero = np.zeros_like(c)
+        plain = np.stack(
+            [
+                np.stack([c, s * np.sin(xi), s * np.cos(xi)], -1),
+                np.stack([zero, zero + np.cos(xi), zero - np.sin(xi)], -1),
+            ],
+            -2,
+        )
+        return self.image_matrices() @ plain
+
+    def project(self, xyz: Floats) -> Floats:
+        """Raw positions about the image centre, ``(n_points, n_views, 2)``, of ``(n_points, 3)``."""
+        offsets: Floats = np.einsum("vij,pj->pvi", self.matrices(), xyz)
+        return offsets + self.shift_px
+
+    def transforms(self) -> Floats:
+        """The ``.xf`` transforms ``(n_views, 2, 3)`` that undo everything but the tilt."""
+        forward = np.concatenate([self.image_matrices(), self.shift_px[:, :, None]], axis=-1)
+        return invert(forward)
+
+    def with_shifts(self, shift_px: Floats) -> ViewGeometry:
+        """The same geometry with other shifts."""
+        return replace(self, shift_px=np.asarray(shift_px, dtype=np.float64))

@@ -1,0 +1,1 @@
+"""Readers and writers of the field's files; every write is atomic."""

@@ -1,0 +1,1 @@
+"""Coarse prealignment by cross-correlation, and the test of the tilt axis."""

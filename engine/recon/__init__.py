@@ -1,0 +1,1 @@
+"""Reconstruction: weighted back-projection."""

@@ -1,0 +1,1 @@
+"""The report of a series: summary.json and one HTML page."""

@@ -1,0 +1,1 @@
+"""Tilt series with exactly known truth."""

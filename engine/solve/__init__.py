@@ -1,0 +1,1 @@
+"""Fiducial alignment: bundle adjustment with analytic derivatives."""

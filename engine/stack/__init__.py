@@ -1,0 +1,1 @@
+"""Work on the raw stack: binning, spikes, densities, bad views."""

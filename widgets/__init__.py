@@ -1,0 +1,1 @@
+"""Reusable Qt widgets; they know the engine's model, never the application."""
