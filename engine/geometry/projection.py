@@ -65,10 +65,11 @@ class ViewGeometry:
             ],
             -2,
         )
-        return self.image_matrices() @ plain
+        matrices: Floats = self.image_matrices() @ plain
+        return matrices
 
     def project(self, xyz: Floats) -> Floats:
-        """Raw positions about the image centre, ``(n_points, n_views, 2)``, of ``(n_points, 3)``."""
+        """Project ``(n_points, 3)`` to raw positions about the centre, ``(n_points, n_views, 2)``."""
         offsets: Floats = np.einsum("vij,pj->pvi", self.matrices(), xyz)
         return offsets + self.shift_px
 
