@@ -69,7 +69,7 @@ class ViewGeometry:
         return matrices
 
     def project(self, xyz: Floats) -> Floats:
-        """Project ``(n_points, 3)`` to raw positions about the centre, ``(n_points, n_views, 2)``."""
+        """Project ``(n_points, 3)`` to ``(n_points, n_views, 2)`` raw offsets from the centre."""
         offsets: Floats = np.einsum("vij,pj->pvi", self.matrices(), xyz)
         return offsets + self.shift_px
 
