@@ -1,0 +1,180 @@
+"""Writing of MRC files by sections with ordinary file writes, atomically."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.atomic import atomic_path, file_error
+
+_MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
+
+
+class MrcWriter:
+    """Write a stack of shape ``(nz, ny, nx)``, ranges of sections in any order.
+
+    The file gets its final name only when the ``with`` block ends without an exception. Minimum,
+    maximum, mean and rms of what was written go into the header.
+
+    Parameters
+    ----------
+    path : path
+    shape : (nz, ny, nx)
+    dtype : int8, int16, float32, uint16 or float16
+    pixel_size_a : float
+        Angstrom.
+    origin : (x, y, z)
+        As stored in the header, angstrom.
+    labels : sequence of str
+        At most ten, of 80 characters.
+
+    Raises
+    ------
+    InputError
+        Bad shape or type, not enough space on the disk, or the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        shape: tuple[int, int, int],
+        dtype: DTypeLike,
+        pixel_size_a: float,
+        origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        labels: Sequence[str] = (),
+    ) -> None:
+        self.path = Path(path)
+        self.shape = shape
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self.pixel_size_a = float(pixel_size_a)
+        self.origin = origin
+        self.labels = list(labels)
+        if np.dtype(dtype).name not in _MODES:
+            raise InputError(f"{path}: MRC files cannot hold {np.dtype(dtype).name}")
+        if len(shape) != 3 or min(shape) < 1 or max(shape) >= 2**31:
+            raise InputError(f"{path}: impossible size {shape}")
+        if not (math.isfinite(self.pixel_size_a) and self.pixel_size_a > 0):
+            raise InputError(f"{path}: pixel size {pixel_size_a} must be above 0")
+        need = 1024 + math.prod(shape) * self.dtype.itemsize
+        try:
+            stat = os.statvfs(self.path.parent)
+        except OSError as exc:
+            raise file_error(self.path, exc) from exc
+        free = stat.f_bavail * stat.f_frsize
+        if need > free:
+            raise InputError(
+                f"{path}: needs {need / 2**20:.1f} MiB but the disk has {free / 2**20:.1f} MiB "
+                "free; free space or choose another output folder"
+            )
+        self._n = 0
+        self._mean = 0.0
+        self._m2 = 0.0
+        self._min, self._max = math.inf, -math.inf
+        self._fd = -1
+        self._context: AbstractContextManager[Path] | None = None
+
+    def __enter__(self) -> Self:
+        self._context = atomic_path(self.path)
+        temporary = self._context.__enter__()
+        self._fd = os.open(temporary, os.O_RDWR)
+        try:
+            os.ftruncate(self._fd, 1024 + math.prod(self.shape) * self.dtype.itemsize)
+        except BaseException as exc:
+            self.__exit__(type(exc), exc, exc.__traceback__)
+            raise
+        return self
+
+    def write(self, z0: int, block: NDArray[Any]) -> None:
+        """Write sections ``z0 ...`` from ``block`` of shape ``(n, ny, nx)`` or ``(ny, nx)``."""
+        if self._fd < 0:
+            raise InputError(f"{self.path}: written outside of its with block")
+        data = np.asarray(block)
+        data = data[None] if data.ndim == 2 else data
+        if data.ndim != 3 or data.shape[1:] != self.shape[1:]:
+            raise InputError(f"{self.path}: block {data.shape} does not fit {self.shape}")
+        if z0 < 0 or z0 + len(data) > self.shape[0]:
+            raise InputError(f"{self.path}: sections {z0}-{z0 + len(data)} of {self.shape[0]}")
+        step = self.shape[1] * self.shape[2] * self.dtype.itemsize
+        for i, section in enumerate(data):
+            plain = np.ascontiguousarray(section, self.dtype)
+            self._count(plain)
+            view, at = memoryview(plain).cast("B"), 1024 + (z0 + i) * step
+            while len(view):
+                try:
+                    done = os.pwrite(self._fd, view, at)
+                except OSError as exc:
+                    raise file_error(self.path, exc) from exc
+                view, at = view[done:], at + done
+
+    def _count(self, section: NDArray[Any]) -> None:
+        self._min = min(self._min, float(section.min()))
+        self._max = max(self._max, float(section.max()))
+        mean = float(section.mean(dtype=np.float64))
+        m2 = float(section.var(dtype=np.float64)) * section.size
+        delta, total = mean - self._mean, self._n + section.size
+        self._m2 += m2 + delta * delta * self._n * section.size / total
+        self._mean += delta * section.size / total
+        self._n = total
+
+    def _header(self) -> bytes:
+        nz, ny, nx = self.shape
+        head = np.zeros(256, "<i4")
+        real = head.view("<f4")
+        head[:10] = nx, ny, nz, _MODES[self.dtype.name], 0, 0, 0, nx, ny, nz
+        real[10:13] = np.array([nx, ny, nz]) * self.pixel_size_a
+        real[13:16] = 90
+        head[16:19] = 1, 2, 3
+        low, high = (self._min, self._max) if self._n else (0.0, 0.0)
+        real[19:22] = low, high, self._mean
+        head[27] = 20140
+        head[38:40] = 1146047817, 1
+        real[49:52] = self.origin
+        head[52] = int.from_bytes(b"MAP ", "little")
+        head[53] = 0x4144
+        real[54] = math.sqrt(self._m2 / self._n) if self._n else 0.0
+        labels = (self.labels or ["Written by Tiltwright"])[:10]
+        head[55] = len(labels)
+        text = b"".join(s.encode("latin-1", "replace")[:80].ljust(80) for s in labels)
+        return head.tobytes()[:224] + text.ljust(800)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._context is not None
+        try:
+            try:
+                if exc is None:
+                    os.pwrite(self._fd, self._header(), 0)
+            finally:
+                os.close(self._fd)
+                self._fd = -1
+        except BaseException as failure:
+            self._context.__exit__(type(failure), failure, failure.__traceback__)
+            raise
+        self._context.__exit__(kind, exc, trace)
+
+
+def write_mrc(
+    path: str | os.PathLike[str],
+    array: NDArray[Any],
+    pixel_size_a: float,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    labels: Sequence[str] = (),
+) -> None:
+    """Write ``array`` ``(nz, ny, nx)`` or ``(ny, nx)``; see :class:`MrcWriter`."""
+    data = array[None] if array.ndim == 2 else array
+    nz, ny, nx = data.shape
+    with MrcWriter(path, (nz, ny, nx), data.dtype, pixel_size_a, origin, labels) as writer:
+        writer.write(0, data)
