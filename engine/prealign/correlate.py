@@ -99,12 +99,9 @@ class _Correlator:
         )
         return self._transform(image)
 
-    def map_of(self, i: int, other: Any, offset: Floats) -> Image:
-        """Correlation of view i with a spectrum, moved by ``offset``, in its own deviations."""
-        phase = np.exp(-2j * np.pi * self.fy * offset[1]) * np.exp(
-            -2j * np.pi * self.fx * offset[0]
-        )
-        cross = self.spectrum(i) * np.conj(other) * phase.astype(np.complex64)
+    def map_of(self, i: int, other: Any) -> Image:
+        """Correlation of view i with a spectrum, in its own deviations."""
+        cross = self.spectrum(i) * np.conj(other)
         corr = fft.irfft2(cross, self.shape, workers=2) * self.even
         out: Image = ((corr - corr.mean()) / (corr.std() + 1e-12)).astype(np.float32)
         return out
@@ -155,7 +152,8 @@ def _solve(
     for _ in range(5):
         miss = np.abs(rows @ s - rhs)
         w = np.sqrt(weight / np.maximum(miss, 1.0))
-        s = np.linalg.lstsq(rows * w[:, None], rhs * w, rcond=None)[0]
+        a = rows * w[:, None]
+        s = np.linalg.solve(a.T @ a + 1e-9 * np.eye(2 * n), a.T @ (rhs * w))
     return s.reshape(n, 2)
 
 
@@ -254,16 +252,19 @@ def prealign(
         for j in near:
             m = c.matrix(v, j, cosine_stretch)
             spectrum, moved = c.stretched(j, m), m @ shift[j]
-            maps.append((c.map_of(v, spectrum, np.zeros(2)), moved))
+            maps.append((c.map_of(v, spectrum), moved))
             if cumulative:
-                phase = np.exp(2j * np.pi * (c.fy * -moved[1] + c.fx * -moved[0]))
                 # Aligned predecessors: their content moved back to the origin.
-                total = total + spectrum * np.conj(phase).astype(np.complex64)
+                py, px = np.exp(2j * np.pi * c.fy * moved[1]), np.exp(2j * np.pi * c.fx * moved[0])
+                total = total + spectrum * py.astype(np.complex64) * px.astype(np.complex64)
+        peaks = [_peaks(corr, 4) for corr, _ in maps]
         candidates = [
-            (np.array([x, y]) + moved) for corr, moved in maps for x, y, _ in _peaks(corr, 4)
+            np.array([x, y]) + moved
+            for found, (_, moved) in zip(peaks, maps, strict=True)
+            for x, y, _ in found
         ]
         if cumulative and len(near) > 1:
-            summed = c.map_of(v, total, np.zeros(2))
+            summed = c.map_of(v, total)
             maps_all = [*maps, (summed, np.zeros(2))]
             candidates += [np.array([x, y]) for x, y, _ in _peaks(summed, 4)]
         else:
@@ -278,8 +279,8 @@ def prealign(
             reasons[v] = f"its correlation peak is weak ({strength[v]:.1f} SD)"
             continue
         shift[v] = best
-        for j, (corr, moved) in zip(near, maps, strict=True):
-            for x, y, z in _peaks(corr, 4):
+        for j, (_, moved), found in zip(near, maps, peaks, strict=True):
+            for x, y, z in found:
                 d = np.array([x, y])
                 if np.hypot(*(d + moved - best)) < 5:
                     pairs.append((v, j, c.matrix(v, j, cosine_stretch), d, z))

@@ -1,0 +1,128 @@
+"""The angle of the tilt axis, from the line that all views have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltwright.engine.errors import DataError, InputError
+from tiltwright.engine.prealign.prepare import prepare_view
+from tiltwright.engine.progress import SILENT, Monitor
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AxisTest:
+    """Which tilt axis the images show, modulo 180 degrees.
+
+    ``angles_deg`` and ``scores`` are the curve (mean correlation of profiles along the axis);
+    ``message`` is empty when the stated angle agrees.
+    """
+
+    best_deg: float
+    angles_deg: Floats
+    scores: Floats
+    message: str
+
+
+def _profiles(views: list[Any], angle: float, window: Any, u0: Any, v0: Any) -> Floats:
+    a = np.deg2rad(angle)
+    along = -u0 * np.sin(a) + v0 * np.cos(a)
+    half = int(np.hypot(*window.shape) / 2) + 2
+    base = np.floor(along + half).astype(np.int64)
+    part = along + half - base
+    out = []
+    for view in views:
+        flat = (view * window).ravel()
+        line = np.bincount(base.ravel(), flat * (1 - part.ravel()), 2 * half + 2)
+        line += np.bincount(base.ravel() + 1, flat * part.ravel(), 2 * half + 2)
+        out.append(line / (np.linalg.norm(line) + 1e-12))
+    return np.array(out)
+
+
+def test_axis(
+    stack_small: npt.NDArray[Any],
+    tilt_deg: npt.ArrayLike,
+    axis_deg: float,
+    *,
+    step_deg: float = 2.0,
+    working_px: int = 200,
+    monitor: Monitor = SILENT,
+) -> AxisTest:
+    """Find the axis angle at which profiles along the axis agree best between views.
+
+    Parameters
+    ----------
+    stack_small : (n_views, ny, nx)
+    tilt_deg : (n_views,)
+    axis_deg : float
+        The angle stated, tested against all others modulo 180 degrees.
+    step_deg : float
+        Step of the scan; the best angle is then refined.
+    working_px : int
+        The views are binned until their longer side is about this.
+
+    Raises
+    ------
+    InputError
+        When shapes disagree.
+    DataError
+        When too few views have contrast.
+
+    Notes
+    -----
+    Common lines: Crowther, DeRosier and Klug, doi:10.1098/rspa.1970.0119.
+    """
+    tilt = np.asarray(tilt_deg, dtype=np.float64)
+    if stack_small.ndim != 3 or tilt.shape != (len(stack_small),):
+        raise InputError(f"{len(tilt)} tilt angles do not fit a stack of {stack_small.shape}")
+    b = max(1, round(max(stack_small.shape[1:]) / working_px))
+    views = [
+        prepare_view(stack_small[v], b, highpass_px=8.0, taper_px=6, clip_sd=8.0)
+        for v in np.argsort(tilt, kind="stable")
+    ]
+    views = [v for v in views if v.any()]
+    if len(views) < 4:
+        raise DataError("testing the tilt axis: fewer than four views show any contrast")
+    ny, nx = views[0].shape
+    v0, u0 = np.mgrid[:ny, :nx].astype(np.float64)
+    v0, u0 = v0 - (ny - 1) / 2, u0 - (nx - 1) / 2
+    # A round window gives profiles of every direction the same length.
+    rim = np.clip((min(ny, nx) / 2 - np.hypot(u0, v0)) / 8, 0, 1)
+    far = max(2, len(views) // 6)
+
+    def score(angle: float) -> float:
+        f = np.fft.rfft(_profiles(views, angle, rim, u0, v0), axis=1)
+        total = []
+        for gap in (1, far):
+            corr = np.fft.irfft(f[gap:] * np.conj(f[:-gap]), axis=1)
+            total.append(float(np.mean(corr.max(axis=1))))
+        return float(np.mean(total))
+
+    angles = axis_deg + np.arange(0.0, 180.0, step_deg)
+    scores = np.zeros(len(angles))
+    for k, angle in enumerate(angles):
+        monitor.step(k, len(angles), f"testing the axis at {angle:.0f} degrees")
+        scores[k] = score(angle)
+    smooth = (np.roll(scores, 1) + 2 * scores + np.roll(scores, -1)) / 4
+    k = int(np.argmax(smooth))
+    fine = angles[k] + np.linspace(-step_deg, step_deg, 9)
+    curve = np.array([score(x) for x in fine])
+    best = float(fine[int(np.argmax(np.convolve(np.pad(curve, 1, "edge"), [0.25, 0.5, 0.25],
+                                                "valid")))])  # fmt: skip
+    off = (best - axis_deg + 90) % 180 - 90
+    best = axis_deg + off
+    spread = 1.4826 * float(np.median(np.abs(smooth - np.median(smooth)))) + 1e-9
+    message = ""
+    if abs(off) > 5 and smooth[k] - smooth[0] > 3 * spread:
+        mirrored = abs((best + axis_deg + 90) % 180 - 90) < 5
+        kind = "its mirror image" if mirrored else f"{off:+.1f} degrees from it"
+        message = (
+            f"the images show a tilt axis at {best:.1f} degrees (modulo 180), {kind}: "
+            f"not at the stated {axis_deg:.1f}"
+        )
+    return AxisTest(best, angles, scores, message)
