@@ -79,7 +79,7 @@ def bundle(
     w = np.where(measured, weight, 0.0) / sigma_px**2
     target = np.where(measured[..., None], xy, 0.0)
     n_points, n_views = measured.shape
-    seen = measured.any(0)
+    seen: Bools = np.asarray(measured.any(0), np.bool_)
     each = np.deg2rad([priors.axis_deg, priors.tilt_deg])
     precision = np.zeros((n_views, _N, n_views, _N))
     precision[:, 2, :, 2] = _mean_prior(n_views, each[0], np.deg2rad(priors.common_axis_deg))
@@ -100,9 +100,10 @@ def bundle(
     system: tuple[Floats, Floats, Floats, Floats, Floats] = (flat, spread, spread, spread, spread)
     for _ in range(n_iterations + 1):
         t = np.deg2rad(nominal.tilt_deg) + state[:, 4]
-        turn = rotation(nominal.axis_deg + np.rad2deg(state[:, 2])) * np.exp(state[:, 3])[
-            :, None, None
-        ]
+        turn = (
+            rotation(nominal.axis_deg + np.rad2deg(state[:, 2]))
+            * np.exp(state[:, 3])[:, None, None]
+        )
         flat_xy = np.empty((n_points, n_views, 2))
         flat_xy[..., 0] = points[:, :1] * np.cos(t) + points[:, 2:] * np.sin(t)
         flat_xy[..., 1] = points[:, 1:2]
@@ -147,11 +148,14 @@ def bundle(
         index = np.arange(n_views)
         full[index, :, index, :] += views
         right_views = -np.einsum("pvia,pvi->va", weighted, error).ravel() - flat @ vector.ravel()
-        right_points = (
-            -np.einsum("pv,vik,pvi->pk", w, linear, error) - points / priors.depth_px**2
+        right_points = -np.einsum("pv,vik,pvi->pk", w, linear, error) - points / priors.depth_px**2
+        system = (
+            full.reshape(flat.shape) + np.diag(ridge),
+            per_point,
+            cross,
+            right_views,
+            right_points,
         )
-        system = (full.reshape(flat.shape) + np.diag(ridge), per_point, cross, right_views,
-                  right_points)
         damping /= 10
         view_step, point_step = _step(*system, damping)
         state, points = state + view_step, points + point_step
@@ -177,7 +181,11 @@ def _fill(state: Floats, seen: Bools) -> Floats:
 
 
 def _step(
-    views: Floats, points: Floats, cross: Floats, right_views: Floats, right_points: Floats,
+    views: Floats,
+    points: Floats,
+    cross: Floats,
+    right_views: Floats,
+    right_points: Floats,
     damping: float,
 ) -> tuple[Floats, Floats]:
     """One damped step of the normal equations, points eliminated."""

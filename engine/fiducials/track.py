@@ -89,8 +89,8 @@ def vote_displacement(
     peak = np.unravel_index(int(np.argmax(smooth + 0.9 * nearness)), smooth.shape)
     votes = int(smooth[peak])
     near = (np.abs(bins - np.array(peak)) <= 1).all(-1)
-    displacement: Floats = expected + np.median(differences[near], axis=0) if near.any() else (
-        expected.copy()
+    displacement: Floats = (
+        expected + np.median(differences[near], axis=0) if near.any() else (expected.copy())
     )
     smooth[max(0, peak[0] - 4) : peak[0] + 5, max(0, peak[1] - 4) : peak[1] + 5] = 0
     return displacement, votes, int(smooth.max())
@@ -133,6 +133,8 @@ class Tracker:
     priors : Priors
     least_matched : float
         A view with a smaller fraction of the expected beads is lost.
+    strongest : int, optional
+        How many detections of a view (the first ones) vote for the first shifts; all if None.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class Tracker:
         diameter_px: float,
         priors: Priors,
         least_matched: float = 0.4,
+        strongest: int | None = None,
         monitor: Monitor = SILENT,
     ) -> None:
         self.detections = [np.asarray(d, np.float64).reshape(-1, 2) for d in detections]
@@ -154,6 +157,7 @@ class Tracker:
         self.diameter = diameter_px
         self.priors = priors
         self.least_matched = least_matched
+        self.strongest = strongest
         self.monitor = monitor
         n = nominal.n_views
         self.state = Tracks(
@@ -187,8 +191,7 @@ class Tracker:
 
     def inside(self, predicted: Floats) -> Bools:
         """Which predicted positions lie on the image."""
-        on: Bools = (np.abs(predicted) < self.half).all(-1)
-        return on
+        return np.asarray((np.abs(predicted) < self.half).all(-1), np.bool_)
 
     def rematch(self, gate_px: float, views: npt.ArrayLike | None = None) -> None:
         """Match the predictions of all (or some) views of the model to detections, anew."""
@@ -217,13 +220,14 @@ class Tracker:
         """Make points from the views around the least tilt; False when they do not agree."""
         t = self.nominal.tilt_deg
         usable = np.flatnonzero(self.usable)
-        for centre in usable[np.argsort(np.abs(t[usable]))][:8]:
-            core = usable[np.argsort(np.abs(t[usable] - t[centre]))][:n_core]
-            if self._start_at(int(centre), np.sort(core)):
-                return True
+        for floor, margin in ((5, 1.3), (4, 1.0)):
+            for centre in usable[np.argsort(np.abs(t[usable]))][:8]:
+                core = usable[np.argsort(np.abs(t[usable] - t[centre]))][:n_core]
+                if self._start_at(int(centre), np.sort(core), floor, margin):
+                    return True
         return False
 
-    def _start_at(self, centre: int, core: Ints) -> bool:
+    def _start_at(self, centre: int, core: Ints, floor: int, margin: float) -> bool:
         s = self.state
         s.geometry = self.nominal
         shift = self.nominal.shift_px.copy()
@@ -231,18 +235,21 @@ class Tracker:
         tilt = np.deg2rad(self.nominal.tilt_deg)
         order = core[np.argsort(np.abs(tilt[core] - tilt[centre]))]
         agreed = [centre]
-        floor = 5
         for v in order[1:]:
             best: tuple[int, Floats] | None = None
             for a in sorted(agreed, key=lambda a: abs(tilt[a] - tilt[v]))[:2]:
                 # In the frame with the axis vertical u shrinks by the ratio of the cosines.
                 squeeze = turn @ np.diag([np.cos(tilt[v]) / np.cos(tilt[a]), 1]) @ turn.T
                 guess = self.nominal.shift_px[v] - squeeze @ self.nominal.shift_px[a]
-                points = self.detections[a] @ squeeze.T
+                points = self.detections[a][: self.strongest] @ squeeze.T
                 move, votes, second = vote_displacement(
-                    points, self.detections[v], guess, self.reach, 0.35 * self.diameter
+                    points,
+                    self.detections[v][: self.strongest],
+                    guess,
+                    self.reach,
+                    0.35 * self.diameter,
                 )
-                if votes >= floor and votes > 1.3 * second and (best is None or votes > best[0]):
+                if votes >= floor and votes > margin * second and (best is None or votes > best[0]):
                     best = votes, move + squeeze @ shift[a]
             if best is not None:
                 shift[v] = best[1]
@@ -282,14 +289,14 @@ class Tracker:
         limit = 2 * self.priors.depth_px
         found: list[tuple[int, int, int]] = []
         points: list[Floats] = []
-        for v in views:
+        for v in views.tolist():
             if not len(free[v]):
                 continue
             self.monitor.check()
-            xyz, count = depth_votes(free[v], int(v), free, s.geometry, views, limit, gate_px)
+            places, count = depth_votes(free[v], int(v), free, s.geometry, views, limit, gate_px)
             for k in np.flatnonzero(count >= least):
                 found.append((int(count[k]), int(v), int(k)))
-                points.append(xyz[k])
+                points.append(places[k])
         used = [np.zeros(len(f), bool) for f in free]
         added = 0
         matrices = s.geometry.matrices()
@@ -297,7 +304,7 @@ class Tracker:
             _, v, k = found[which]
             if used[v][k]:
                 continue
-            xyz = points[which]
+            xyz: Floats = points[which]
             match = np.full(self.nominal.n_views, -1, np.int64)
             xy = np.full((self.nominal.n_views, 2), np.nan)
             for _ in range(3):
@@ -317,7 +324,7 @@ class Tracker:
                 design = matrices[hit].reshape(-1, 3)
                 right = (xy[hit] - s.geometry.shift_px[hit]).reshape(-1)
                 normal = design.T @ design + np.eye(3) * 1e-4
-                xyz = np.linalg.solve(normal, design.T @ right)
+                xyz = np.linalg.solve(normal, design.T @ right).astype(np.float64)
             hit = np.flatnonzero(match >= 0)
             predicted = matrices @ xyz + s.geometry.shift_px
             expected = int(self.inside(predicted)[views].sum())
@@ -335,7 +342,7 @@ class Tracker:
             added += 1
         return added
 
-    def try_view(self, v: int, wide: bool = False) -> tuple[bool, str]:
+    def try_view(self, v: int) -> tuple[bool, str]:
         """Vote the shift of a view from all predictions, match, and take it in if it fits."""
         s = self.state
         model = np.flatnonzero(s.in_model)
@@ -360,7 +367,7 @@ class Tracker:
         voters = predicted[strength > 0.3]
         if len(voters) < 4:
             voters = predicted
-        move, votes, second = vote_displacement(
+        move, votes, _ = vote_displacement(
             voters, here, np.zeros(2), self.reach, 0.35 * self.diameter
         )
         if votes < 4:
@@ -393,16 +400,12 @@ class Tracker:
         density = len(here) / np.prod(2 * self.half)
         chance = n_expected * density * np.pi * gate**2
         if matched.sum() < max(4, self.least_matched * n_expected, 2.0 * chance + 2):
-            return False, (
-                f"only {int(matched.sum())} of {n_expected} expected beads fit"
-            )
-        backup = (s.geometry, s.xyz.copy())
+            return False, (f"only {int(matched.sum())} of {n_expected} expected beads fit")
         hit = match >= 0
         geometry.shift_px[v] += np.median(here[match[hit]] - geometry.project(s.xyz)[hit, v], 0)
         s.geometry = geometry
         s.in_model[v] = True
         self._assign(v, match)
-        del backup, second, wide
         return True, ""
 
     def grow(self) -> None:
@@ -411,7 +414,6 @@ class Tracker:
         t = self.nominal.tilt_deg
         waiting = [int(v) for v in np.flatnonzero(self.usable & ~s.in_model)]
         reasons: dict[int, str] = {}
-        failed: list[int] = []
         sigma = 0.12 * self.diameter
         done = 0
         while waiting:
@@ -423,7 +425,6 @@ class Tracker:
             fits, reason = self.try_view(v)
             if not fits:
                 reasons[v] = reason
-                failed.append(v)
                 continue
             self.solve(sigma, 2)
             self.rematch(0.4 * self.diameter)
@@ -433,8 +434,9 @@ class Tracker:
                 self.prune()
                 self.solve(sigma, 2)
         self.refine()
-        for v in sorted(failed, key=lambda v: float(np.min(np.abs(t[s.in_model] - t[v])))):
-            fits, reason = self.try_view(v, wide=True)
+        again = np.flatnonzero(self.usable & ~s.in_model)
+        for v in sorted(again.tolist(), key=lambda v: float(np.min(np.abs(t[s.in_model] - t[v])))):
+            fits, reason = self.try_view(v)
             if fits:
                 self.solve(max(0.05 * self.diameter, s.sigma_px), 3)
                 self.rematch(0.35 * self.diameter)
@@ -442,7 +444,8 @@ class Tracker:
                 reasons[v] = reason
         self.refine()
         for v in np.flatnonzero(self.usable & ~s.in_model):
-            s.lost[int(v)] = reasons.get(int(v), "its beads do not fit")
+            s.lost.setdefault(int(v), reasons.get(int(v), "its beads do not fit"))
+        s.lost = {v: why for v, why in s.lost.items() if not s.in_model[v]}
 
     def prune(self, fraction: float = 0.3) -> None:
         """Drop tracks that are seen too seldom where they should be, and repeated ones."""
@@ -451,7 +454,7 @@ class Tracker:
         expected = self.inside(predicted) & s.in_model
         seen = (s.index >= 0) & s.in_model
         n_seen = seen.sum(1)
-        good = (n_seen >= np.maximum(3, fraction * expected.sum(1))) & (n_seen >= 3)
+        good: Bools = (n_seen >= np.maximum(3, fraction * expected.sum(1))) & (n_seen >= 3)
         apart = np.linalg.norm(s.xyz[:, None] - s.xyz[None], axis=-1)
         for i, j in zip(*np.nonzero(np.triu(apart < 0.5 * self.diameter, 1)), strict=True):
             if good[i] and good[j]:
@@ -495,18 +498,28 @@ def make_tracks(
     size_px: tuple[int, int],
     diameter_px: float,
     priors: Priors,
+    strongest: int | None = None,
     monitor: Monitor = SILENT,
-) -> Tracks | None:
+) -> Tracker | None:
     """Match the detections of all views into tracks through the tilt geometry.
 
     See :class:`Tracker` for the parameters.
 
     Returns
     -------
-    Tracks, or None when no set of views at low tilt agrees on enough points.
+    The tracker with its ``state``; None when the views at low tilt agree on too few points.
     """
-    tracker = Tracker(detections, nominal, usable, size_px, diameter_px, priors, monitor=monitor)
+    tracker = Tracker(
+        detections,
+        nominal,
+        usable,
+        size_px,
+        diameter_px,
+        priors,
+        strongest=strongest,
+        monitor=monitor,
+    )
     if not tracker.start():
         return None
     tracker.grow()
-    return tracker.state
+    return tracker
