@@ -102,7 +102,7 @@ def test_bad_views_are_lost_and_a_wrong_axis_is_found():
 
 
 def test_a_localiser_carries_its_noise_to_the_solution():
-    g, _, exact, detections, _ = series(4)
+    _g, _, exact, detections, _ = series(4)
     model = build_fiducial_model(
         detections, TILT, -84.5, SIZE, DIAMETER, 25, localise=exact_localiser(exact, 0.05)
     )
@@ -112,7 +112,7 @@ def test_a_localiser_carries_its_noise_to_the_solution():
 
 
 def test_wrong_prealignment_does_no_harm():
-    g, _, exact, detections, _ = series(5)
+    g, _, _exact, detections, _ = series(5)
     shift = g.shift_px + np.random.default_rng(0).normal(0, 40, g.shift_px.shape)
     model = build_fiducial_model(
         detections, TILT, -84.5, SIZE, DIAMETER, 25, prealign_shift_px=shift
@@ -164,7 +164,7 @@ def test_depth_votes_find_the_depth_like_the_slow_twin():
     found, count = depth_votes(exact[:, 20], 20, points, g, views, 200.0, 2.0)
     assert np.abs(found - xyz).max() < 4
     for i in range(8):
-        z = np.linspace(-200, 200, 801)  # the grid of the kernel
+        z = np.linspace(-200, 200, 401)  # the grid of the kernel
         matrix = g.matrices()[20]
         right = (exact[i, 20] - g.shift_px[20])[:, None] - matrix[:, 2:] * z
         there = g.project(np.column_stack([np.linalg.solve(matrix[:, :2], right).T, z]))
@@ -178,12 +178,13 @@ def test_depth_votes_find_the_depth_like_the_slow_twin():
 def test_displacement_votes():
     r = np.random.default_rng(1)
     a = r.uniform(-300, 300, (30, 2))
-    b = np.concatenate([a[5:] + [61, -17], r.uniform(-300, 300, (40, 2))])
+    b = np.concatenate([[*a[5:], 61, -17], r.uniform(-300, 300, (40, 2))])
     move, votes, second = vote_displacement(a, b, np.zeros(2), 200.0, 3.0)
     np.testing.assert_allclose(move, [61, -17], atol=1e-6)
     assert votes >= 25 > 2 * second
     move, votes, _ = vote_displacement(a, np.zeros((0, 2)), np.ones(2), 200.0, 3.0)
-    assert votes == 0 and (move == 1).all()
+    assert votes == 0
+    assert (move == 1).all()
 
 
 def test_mutual_nearest_is_one_to_one():
@@ -202,7 +203,8 @@ def test_surfaces_and_spread():
     xyz[:, 2] = r.normal(0, 3, 30)
     assert (assign_surfaces(xyz) == 0).all()
     chosen = spread_choice(xyz, np.ones(30), 8, side.astype(int))
-    assert len(set(chosen)) == 8 and side[chosen].sum() == 4
+    assert len(set(chosen)) == 8
+    assert side[chosen].sum() == 4
     assert len(spread_choice(xyz[:0], np.ones(0), 3)) == 0
 
 

@@ -110,7 +110,7 @@ def depth_votes(
     slope = matrices[views] @ direction
     start = np.concatenate([[0], np.cumsum([len(detections[v]) for v in views])]).astype(np.int64)
     xy = np.concatenate([detections[v] for v in views]) if len(views) else np.zeros((0, 2))
-    n_depths = int(min(4001, max(3, 8 * np.ceil(depth_limit_px / tolerance_px) + 1)))
+    n_depths = int(min(2001, max(3, 4 * np.ceil(depth_limit_px / tolerance_px) + 1)))
     z, count = _depth_votes(
         np.ascontiguousarray(base),
         np.ascontiguousarray(slope),
