@@ -151,9 +151,9 @@ def _solve(
     s = guess.ravel().copy()
     for _ in range(5):
         miss = np.abs(rows @ s - rhs)
-        w = np.sqrt(weight / np.maximum(miss, 1.0))
-        a = rows * w[:, None]
-        s = np.linalg.solve(a.T @ a + 1e-9 * np.eye(2 * n), a.T @ (rhs * w))
+        root = np.sqrt(weight / np.maximum(miss, 1.0))
+        a = rows * root[:, None]
+        s = np.linalg.solve(a.T @ a + 1e-9 * np.eye(2 * n), a.T @ (rhs * root))
     return s.reshape(n, 2)
 
 

@@ -69,5 +69,7 @@ def store_as(image: npt.NDArray[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     kind = np.dtype(dtype)
     if kind.kind in "iu":
         limits = np.iinfo(kind)
-        return np.clip(np.rint(image), limits.min, limits.max).astype(kind)
-    return image.astype(kind)
+        whole: npt.NDArray[Any] = np.clip(np.rint(image), limits.min, limits.max).astype(kind)
+        return whole
+    out: npt.NDArray[Any] = image.astype(kind)
+    return out

@@ -79,7 +79,7 @@ def find_spikes(
     high = np.abs(residual) > peak_sd * sd
     high[:e] = high[-e:] = False
     high[:, :e] = high[:, -e:] = False
-    labels, n = ndimage.label(high, np.ones((3, 3)))
+    labels, _ = ndimage.label(high, np.ones((3, 3)))
     patches: list[Patch] = []
     for k, box in enumerate(ndimage.find_objects(labels)):
         assert box is not None
@@ -100,8 +100,9 @@ def find_spikes(
         height = float(values.max()) / s
         # A bead of many deviations falls steeply too, but by a part of its height only.
         steep = drop > difference_sd and drop > 0.7 * height
-        if (steep and radius <= radius_px) or (drop > big_difference_sd and height > giant_sd
-                                               and drop > 0.5 * height):
+        if (steep and radius <= radius_px) or (
+            drop > big_difference_sd and height > giant_sd and drop > 0.5 * height
+        ):
             patches.append((float(x), float(y), max(radius, 0.6) + 0.9))
     return patches
 

@@ -45,9 +45,7 @@ def _belongs(
 
     b = max(1, round(max(stack.shape[1:]) / 400))
     keep = [pair[0], *others]
-    views = [
-        prepare_view(stack[v], b, highpass_px=10.0, taper_px=12, clip_sd=8.0) for v in keep
-    ]
+    views = [prepare_view(stack[v], b, highpass_px=10.0, taper_px=12, clip_sd=8.0) for v in keep]
     total = []
     for place in pair:
         tilts = np.array([tilt[place], *(tilt[v] for v in others)])
