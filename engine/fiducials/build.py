@@ -108,13 +108,19 @@ def _refine(
     s = tracker.state
     diameter = tracker.diameter
     shape = s.xy.shape[:2]
+    same = {v for pair in same_images(tracker.detections) for v in pair}
+    for v in [v for v in s.lost if v not in same]:
+        # Weak detections may have lost it: centring at the predictions is the better judge.
+        if tracker.try_view(v, 0.15)[0]:
+            s.log.append(f"view {v + 1} was taken in on trial")
+            tracker.solve(max(0.02 * diameter, s.sigma_px), 4)
     sigma, score = np.full(shape, np.nan), np.full(shape, np.nan)
     for n_round in range(rounds):
         predicted = s.geometry.project(s.xyz)
         inside = tracker.inside(predicted)
         sigma[:], score[:] = np.nan, np.nan
         s.xy[:] = np.nan
-        for v in np.flatnonzero(s.in_model):
+        for v in np.flatnonzero(s.in_model).tolist():
             monitor.step(int(v), shape[1], f"fiducials: centring, round {n_round + 1}")
             away = np.hypot(
                 *np.moveaxis(predicted[:, None, v] - predicted[None, :, v], -1, 0)
@@ -137,6 +143,13 @@ def _refine(
         bad = off > max(5 * s.sigma_px, 0.1)
         s.xy[bad], sigma[bad], score[bad], s.index[bad] = np.nan, np.nan, np.nan, -1
     tracker.drop_unfit()
+    drift = s.geometry.tilt_deg - tracker.nominal.tilt_deg
+    drift = np.abs(drift - np.median(drift[s.in_model]))
+    for v in np.flatnonzero(s.in_model & (drift > 1.5)).tolist():
+        s.in_model[v] = False
+        s.lost[v] = f"its beads fit a tilt of {s.geometry.tilt_deg[v]:.1f} degrees"
+        s.xy[:, v], s.index[:, v] = np.nan, -1
+    s.lost = {v: why for v, why in s.lost.items() if not s.in_model[v]}
     gone = ~np.isfinite(s.xy[..., 0])
     sigma[gone], score[gone] = np.nan, np.nan
     return sigma, score

@@ -343,7 +343,7 @@ class Tracker:
             added += 1
         return added
 
-    def try_view(self, v: int) -> tuple[bool, str]:
+    def try_view(self, v: int, least: float | None = None) -> tuple[bool, str]:
         """Vote the shift of a view from all predictions, match, and take it in if it fits."""
         s = self.state
         model = np.flatnonzero(s.in_model)
@@ -400,7 +400,7 @@ class Tracker:
         n_expected = int(expected.sum())
         density = len(here) / np.prod(2 * self.half)
         chance = n_expected * density * np.pi * gate**2
-        if matched.sum() < max(4, self.least_matched * n_expected, 2.0 * chance + 2):
+        if matched.sum() < max(4, (least or self.least_matched) * n_expected, 2.0 * chance + 2):
             return False, (f"only {int(matched.sum())} of {n_expected} expected beads fit")
         hit = match >= 0
         geometry.shift_px[v] += np.median(here[match[hit]] - geometry.project(s.xyz)[hit, v], 0)
