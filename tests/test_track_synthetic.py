@@ -178,7 +178,7 @@ def test_depth_votes_find_the_depth_like_the_slow_twin():
 def test_displacement_votes():
     r = np.random.default_rng(1)
     a = r.uniform(-300, 300, (30, 2))
-    b = np.concatenate([[*a[5:], 61, -17], r.uniform(-300, 300, (40, 2))])
+    b = np.concatenate([a[5:] + np.array([61, -17]), r.uniform(-300, 300, (40, 2))])
     move, votes, second = vote_displacement(a, b, np.zeros(2), 200.0, 3.0)
     np.testing.assert_allclose(move, [61, -17], atol=1e-6)
     assert votes >= 25 > 2 * second
