@@ -43,7 +43,9 @@ def parse_date(text: str | None) -> datetime | None:
     try:
         number = int(month) if month.isdecimal() else _MONTHS.index(month.lower()) + 1
         day, year = (int(last), int(first)) if len(first) == 4 else (int(first), int(last))
-        return datetime(year + 2000 if year < 100 else year, number, day, *map(int, clock))
+        hour, minute, second = map(int, clock)
+        full = year + 2000 if year < 100 else year
+        return datetime(full, number, day, hour, minute, second)
     except ValueError:
         return None
 
@@ -99,10 +101,10 @@ class Mdoc:
             found = numbers(match[1]) if match else []
             if found:
                 angle = -found[0] - 90 if flip else found[0]
-        if angle is None and self.sections:
-            rotation = self.number(0, "RotationAngle")
-            if rotation is not None:
-                angle = -rotation - 90 if flip else rotation - 90
+        for table in (*self.sections[:1], *self.frame_sets[:1], self.values):
+            rotation = numbers(table.get("RotationAngle"))
+            if angle is None and rotation:
+                angle = -rotation[0] - 90 if flip else rotation[0] - 90
         if angle is None or abs(angle) > 1e4:
             return None
         return -((180 - angle) % 360 - 180)
@@ -110,7 +112,7 @@ class Mdoc:
     @property
     def pixel_size_a(self) -> float | None:
         """Pixel size in angstrom of the first section, else the global one."""
-        for table in (*self.sections[:1], self.values):
+        for table in (*self.sections[:1], *self.frame_sets[:1], self.values):
             found = numbers(table.get("PixelSpacing"))
             if found and found[0] > 0:
                 return found[0]

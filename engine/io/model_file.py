@@ -247,7 +247,7 @@ def write_fiducial_model(
             0,
             0,
             0,
-        )  # fmt: skip
+        )
     )
     for contour, mark in zip(contours, marks, strict=True):
         points = np.array(contour, np.float64)

@@ -137,7 +137,7 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
         raise file_error(path, exc) from exc
     except ValueError as exc:
         raise InputError(f"{path!r}: not a file name") from exc
-    dtype = np.dtype(_DTYPES[mode]).newbyteorder(end)
+    dtype = np.dtype(end + _DTYPES[mode])
     if mode == 0 and words[38] == IMOD_STAMP and not words[39] & 1:
         dtype = np.dtype("u1")
     floats = np.frombuffer(head, end + "f4", 256)
@@ -173,7 +173,7 @@ class FourBitStack:
 
     def __init__(self, packed: NDArray[np.uint8], nx: int) -> None:
         self._packed = packed
-        self.shape = (packed.shape[0], packed.shape[1], nx)
+        self.shape: tuple[int, int, int] = (packed.shape[0], packed.shape[1], nx)
 
     def __len__(self) -> int:
         return self.shape[0]

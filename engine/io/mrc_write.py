@@ -107,7 +107,7 @@ class MrcWriter:
         for i, section in enumerate(data):
             plain = np.ascontiguousarray(section, self.dtype)
             self._count(plain)
-            view, at = memoryview(plain).cast("B"), 1024 + (z0 + i) * step
+            view, at = memoryview(plain.data).cast("B"), 1024 + (z0 + i) * step
             while len(view):
                 try:
                     done = os.pwrite(self._fd, view, at)

@@ -35,8 +35,9 @@ def open_tiff_stack(path: str | os.PathLike[str]) -> tuple[NDArray[Any], float |
     logger.disabled = True
     try:
         with tifffile.TiffFile(path) as tiff:
-            page = tiff.pages[0]
-            n_bytes = sum(int(p.keyframe.nbytes) for p in tiff.pages)
+            pages: Any = tiff.pages
+            page = pages[0]
+            n_bytes = sum(int(p.keyframe.nbytes) for p in pages)
             if n_bytes > 200 * max(os.stat(path).st_size, 1):
                 raise InputError(f"{path}: the sizes in this TIFF file exceed its data")
             pixel = _pixel_size(tiff, page)
@@ -44,7 +45,7 @@ def open_tiff_stack(path: str | os.PathLike[str]) -> tuple[NDArray[Any], float |
             if len(series) != 1 or page.samplesperpixel != 1:
                 raise InputError(f"{path}: not a TIFF stack of grey images of one size")
             try:
-                data = tifffile.memmap(path, mode="r")
+                data: Any = tifffile.memmap(path, mode="r")
             except (ValueError, MemoryError):
                 data = tiff.asarray()
     except InputError:
