@@ -49,9 +49,9 @@ def test_axis(
     tilt_deg: npt.ArrayLike,
     axis_deg: float,
     *,
-    step_deg: float = 2.0,
-    working_px: int = 200,
-    monitor: Monitor = SILENT,
+    step_deg: float = 2.0,  # noqa: PT028
+    working_px: int = 200,  # noqa: PT028
+    monitor: Monitor = SILENT,  # noqa: PT028
 ) -> AxisTest:
     """Find the axis angle at which profiles along the axis agree best between views.
 
@@ -118,7 +118,7 @@ def test_axis(
     best = axis_deg + off
     spread = 1.4826 * float(np.median(np.abs(smooth - np.median(smooth)))) + 1e-9
     message = ""
-    if abs(off) > 5 and smooth[k] - smooth[0] > 3 * spread:
+    if abs(off) > 5 and smooth[k] - smooth[0] > min(3 * spread, 0.08):
         mirrored = abs((best + axis_deg + 90) % 180 - 90) < 5
         kind = "its mirror image" if mirrored else f"{off:+.1f} degrees from it"
         message = (

@@ -148,12 +148,14 @@ def _solve(
         rows[2 * k : 2 * k + 2, 2 * j : 2 * j + 2] = -m
         rhs[2 * k : 2 * k + 2], weight[2 * k : 2 * k + 2] = d, w
     rows[-2:, 2 * start : 2 * start + 2] = np.eye(2) * 10
-    s = guess.ravel().copy()
+    s: Floats = guess.ravel().copy()
     for _ in range(5):
         miss = np.abs(rows @ s - rhs)
         root = np.sqrt(weight / np.maximum(miss, 1.0))
         a = rows * root[:, None]
-        s = np.linalg.solve(a.T @ a + 1e-9 * np.eye(2 * n), a.T @ (rhs * root))
+        s = np.asarray(
+            np.linalg.solve(a.T @ a + 1e-9 * np.eye(2 * n), a.T @ (rhs * root)), dtype=np.float64
+        )
     return s.reshape(n, 2)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,7 +39,7 @@ def check_order(tilt_deg: npt.ArrayLike, same_deg: float = 0.05) -> list[str]:
     t = np.asarray(tilt_deg, dtype=np.float64)
     said = [
         f"views {a + 1} and {b + 1} have the same tilt angle {t[a]:g}"
-        for a, b in zip(order[:-1], order[1:], strict=True)
+        for a, b in pairwise(order)
         if t[b] - t[a] < same_deg
     ]
     steps = np.diff(t)
