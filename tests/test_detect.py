@@ -24,7 +24,7 @@ def phantom(n=30, diameter=9.0, size=(400, 500), dose=365.0, seed=1, depth=0.5, 
     h = int(diameter)
     sub = (np.arange(over) - (over - 1) / 2) / over
     for x, y in xy:
-        ix, iy = int(round(x)), int(round(y))
+        ix, iy = round(x), round(y)
         gx = (np.arange(ix - h, ix + h + 1)[:, None] + sub).ravel() - x
         gy = (np.arange(iy - h, iy + h + 1)[:, None] + sub).ravel() - y
         t = np.sqrt(np.maximum(1 - 4 * (gx[None] ** 2 + gy[:, None] ** 2) / diameter**2, 0))

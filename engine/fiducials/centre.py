@@ -1,6 +1,6 @@
 """Near-optimal centres of beads: weighted least squares of a measured radial template.
 
-Source of the bound that the tests compare with: Ober, Ram & Ward 2004, doi:10.1016/S0006-3495(04)74193-4
+The bound of the tests: Ober, Ram & Ward 2004, doi:10.1016/S0006-3495(04)74193-4
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def _accumulate(image, xy, amp, sigma2, knots, spacing, radius, m, v):  # type: 
                                 fu = f if u else 1 - f
                                 m[i + s, i + u] += w * a * a * fs * fu
             if sweep == 0:
-                g = np.linalg.solve(p, q)
+                g[:] = np.linalg.solve(p, q)
 
 
 def build_template(
