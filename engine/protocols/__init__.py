@@ -1,1 +1,29 @@
 """The steps of the workflow, each declared once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiltwright.engine.protocols.base import Protocol
+
+KEYS = (
+    "preprocess",
+    "coarse-prealignment",
+    "fiducial-model",
+    "fiducial-alignment",
+    "reconstruction",
+)
+"""Keys of the protocols of ``process``, in their order; also the names of their commands."""
+
+
+def protocols() -> dict[str, type[Protocol]]:
+    """Key to protocol class, in the order of the chain (imported when asked for)."""
+    from tiltwright.engine.protocols.coarse_prealignment import CoarsePrealignment
+    from tiltwright.engine.protocols.fiducial_alignment import FiducialAlignment
+    from tiltwright.engine.protocols.fiducial_model import FiducialModel
+    from tiltwright.engine.protocols.preprocess import Preprocess
+    from tiltwright.engine.protocols.reconstruction import Reconstruction
+
+    steps = (Preprocess, CoarsePrealignment, FiducialModel, FiducialAlignment, Reconstruction)
+    return {step.key: step for step in steps}

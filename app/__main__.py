@@ -1,0 +1,7 @@
+"""``python -m tiltwright.app``."""
+
+import sys
+
+from tiltwright.app.cli import main
+
+sys.exit(main())

@@ -1,0 +1,90 @@
+"""What a protocol is: one class that the form, the command line and the run's key are made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tiltwright.engine.progress import SILENT, Monitor
+
+
+class Params(BaseModel):
+    """Parameters of a protocol; the fields carry everything that a form shows, as data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parameter(
+    default: Any,
+    *,
+    label: str,
+    help: str,
+    unit: str = "",
+    imod: str = "",
+    expert: bool = False,
+    shown_if: dict[str, Any] | None = None,
+    **limits: Any,
+) -> Any:
+    """A field of :class:`Params`.
+
+    Parameters
+    ----------
+    unit : str
+        ``px``, ``nm``, ``deg``, ... ; empty for a pure number.
+    imod : str
+        The option's name in IMOD, for those who know it.
+    shown_if : dict, optional
+        Name of another parameter to the value at which this one matters.
+    limits
+        ``ge``, ``gt``, ``le``, ``lt`` of pydantic.
+    """
+    extra: dict[str, Any] = {"unit": unit, "imod": imod, "expert": expert}
+    if shown_if is not None:
+        extra["shown_if"] = shown_if
+    return Field(default, title=label, description=help, json_schema_extra=extra, **limits)
+
+
+@dataclass
+class Context:
+    """What a running protocol may use of its surroundings."""
+
+    monitor: Monitor = SILENT
+    log: Callable[[str], None] = lambda text: None
+    threads: int = 2
+    scratch: Path | None = None
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """Write a line to the log of the run."""
+        self.lines.append(text)
+        self.log(text)
+
+
+class Protocol:
+    """Base of the steps. A subclass declares; :meth:`run` calls the numerics."""
+
+    key: ClassVar[str]
+    version: ClassVar[int] = 1
+    title: ClassVar[str]
+    citation: ClassVar[str] = ""
+    Params: ClassVar[type[Params]] = Params
+
+    @classmethod
+    def run_key(cls, params: Params, input_hashes: list[str]) -> str:
+        """Identity of a run: what would be computed again if any part of it changed."""
+        text = json.dumps(
+            [cls.key, cls.version, params.model_dump(mode="json"), input_hashes], sort_keys=True
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

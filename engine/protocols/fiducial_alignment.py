@@ -1,0 +1,154 @@
+"""Fiducial alignment: the bundle adjustment and its gauge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltwright.engine.errors import DataError
+from tiltwright.engine.geometry.projection import ViewGeometry
+from tiltwright.engine.protocols import base
+from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.solve.auto import choose_variables
+from tiltwright.engine.solve.bundle import Solution, solve
+from tiltwright.engine.solve.gauge import fix_gauge
+from tiltwright.engine.solve.variables import Variables
+
+_BY_HAND = {"automatic": False}
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The alignment of a series: solution, gauge, and how the variables were chosen."""
+
+    solution: Solution
+    geometry: ViewGeometry
+    xyz: npt.NDArray[np.float64]
+    surface: npt.NDArray[np.int64]
+    candidates: list[tuple[str, float, int]]
+
+
+class FiducialAlignment(Protocol):
+    """Solve shifts, rotation, tilt, magnification and distortion from the fiducial model."""
+
+    key = "fiducial-alignment"
+    title = "Fiducial alignment"
+    citation = "Lawrence 1992; Triggs et al. 2000, doi:10.1007/3-540-44480-7_21"
+
+    class Params(base.Params):
+        automatic: bool = parameter(
+            True, label="Choose variables automatically",
+            help="Solve for what the data support, found by leave-one-out cross-validation.",
+        )  # fmt: skip
+        rotation: Literal["none", "one", "group", "all"] = parameter(
+            "one", label="Rotation", imod="RotOption", shown_if=_BY_HAND,
+            help="Tilt axis angle: as given, one for all views, in groups, or one for each view.",
+        )  # fmt: skip
+        rotation_group: int = parameter(
+            5, label="Rotation group size", ge=2, imod="RotDefaultGrouping",
+            shown_if={"rotation": "group"}, help="Views per rotation variable.",
+        )  # fmt: skip
+        magnification: Literal["fixed", "group", "all"] = parameter(
+            "fixed", label="Magnification", imod="MagOption", shown_if=_BY_HAND,
+            help="Magnification: fixed, in groups, or one for each view.",
+        )  # fmt: skip
+        magnification_group: int = parameter(
+            4, label="Magnification group size", ge=2, imod="MagDefaultGrouping",
+            shown_if={"magnification": "group"}, help="Views per magnification variable.",
+        )  # fmt: skip
+        tilt: Literal["fixed", "group", "all"] = parameter(
+            "group", label="Tilt angles", imod="TiltOption", shown_if=_BY_HAND,
+            help="Tilt angles: fixed, in groups, or all but the smallest one.",
+        )  # fmt: skip
+        tilt_group: int = parameter(
+            5, label="Tilt group size", ge=2, imod="TiltDefaultGrouping",
+            shown_if={"tilt": "group"}, help="Views per tilt variable.",
+        )  # fmt: skip
+        distortion: Literal["none", "skew", "full"] = parameter(
+            "none", label="Distortion", imod="XStretchOption", shown_if=_BY_HAND,
+            help="Distortion in the plane: none, skew only, or stretch and skew (in groups).",
+        )  # fmt: skip
+        stretch_group: int = parameter(
+            7, label="Stretch group size", ge=2, imod="XStretchDefaultGrouping", expert=True,
+            shown_if={"distortion": "full"}, help="Views per stretch variable.",
+        )  # fmt: skip
+        skew_group: int = parameter(
+            11, label="Skew group size", ge=2, imod="SkewDefaultGrouping", expert=True,
+            shown_if={"distortion": "full"}, help="Views per skew variable.",
+        )  # fmt: skip
+        robust: bool = parameter(
+            True, label="Robust fitting", imod="RobustFitting",
+            help="Give points with unusually large residuals less weight.",
+        )  # fmt: skip
+        angle_offset_deg: float = parameter(
+            0.0, label="Angle offset", unit="deg", ge=-90, le=90, imod="AngleOffset",
+            help="Added to all tilt angles.",
+        )  # fmt: skip
+        two_surfaces: bool = parameter(
+            True, label="Beads on two surfaces", imod="SurfacesToAnalyze",
+            help="Fit two parallel planes to the beads to find the x-axis tilt.",
+        )  # fmt: skip
+        solve_x_tilt: bool = parameter(
+            True, label="X-axis tilt from the surfaces", imod="XTiltOption",
+            help="Turn the specimen about x so that the bead surfaces lie flat.",
+        )  # fmt: skip
+
+    @staticmethod
+    def run(
+        tracks: npt.NDArray[np.float64],
+        tilt_deg: npt.NDArray[np.float64],
+        axis_deg: float,
+        used: npt.NDArray[np.bool_],
+        start: ViewGeometry | None,
+        params: Any,
+        context: Context,
+    ) -> Aligned:
+        """Align ``tracks`` ``(n_tracks, n_views, 2)``, raw pixels about the centre."""
+        if len(tracks) < 3:
+            raise DataError(
+                f"fiducial-alignment: {len(tracks)} fiducials are too few; check the bead diameter"
+            )
+        context.monitor.step(0, 2, "fiducial alignment")
+        candidates: list[tuple[str, float, int]] = []
+        if params.automatic:
+            variables, tried = choose_variables(tracks, tilt_deg, axis_deg, used_views=used)
+            candidates = [
+                (describe(c.variables), float(c.score_px), int(c.n_parameters)) for c in tried
+            ]
+        else:
+            variables = Variables(
+                **{
+                    k: getattr(params, k)
+                    for k in (
+                        "rotation", "rotation_group", "magnification", "magnification_group",
+                        "tilt", "tilt_group", "distortion", "stretch_group", "skew_group",
+                    )
+                }
+            )  # fmt: skip
+        context.say(f"variables: {describe(variables)}")
+        context.monitor.step(1, 2, "fiducial alignment")
+        solution = solve(
+            tracks, tilt_deg, axis_deg, variables, used_views=used, robust=params.robust,
+            initial=start,
+        )  # fmt: skip
+        geometry, xyz, surface = fix_gauge(solution, two_surfaces=params.two_surfaces)
+        if not params.solve_x_tilt:
+            geometry, xyz = solution.geometry, solution.xyz
+        if params.angle_offset_deg:
+            geometry = replace(geometry, tilt_deg=geometry.tilt_deg + params.angle_offset_deg)
+        context.say(
+            f"mean residual {solution.mean_residual_px:.3f} px, leave-one-out "
+            f"{solution.leave_one_out_px:.3f} px"
+        )
+        return Aligned(solution, geometry, xyz, np.asarray(surface, np.int64), candidates)
+
+
+def describe(variables: Variables) -> str:
+    """What is solved, in words."""
+    return (
+        f"rotation {variables.rotation}, tilt {variables.tilt}, "
+        f"magnification {variables.magnification}, distortion {variables.distortion}"
+    )

@@ -1,0 +1,88 @@
+"""Preprocessing: binning, spikes, and the views that cannot be used."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltwright.engine.protocols import base
+from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.stack.binning import bin_view
+from tiltwright.engine.stack.densities import scale_densities, truncate_outliers
+from tiltwright.engine.stack.spikes import erase_spikes
+from tiltwright.engine.stack.views import ViewVerdict, examine_views
+
+Stack = Any  # anything with shape (n_views, ny, nx) that gives a view when indexed
+
+
+class Preprocess(Protocol):
+    """Bin the series, erase X-ray spikes if asked, and name dark, blank or duplicated views."""
+
+    key = "preprocess"
+    title = "Tilt-series preprocess"
+
+    class Params(base.Params):
+        binning: int = parameter(
+            1, label="Binning", unit="px", ge=1, le=32, imod="BinByFactor",
+            help="Raw pixels per pixel of the working stack and of the tomogram.",
+        )  # fmt: skip
+        antialias: bool = parameter(
+            True, label="Antialias", expert=True, imod="AntialiasFilter",
+            help="Low-pass while binning, so that noise beyond Nyquist is not folded in.",
+        )  # fmt: skip
+        erase_spikes: bool = parameter(
+            True, label="Erase X-ray spikes", imod="ccderaser",
+            help="Replace isolated hot pixels by their surroundings.",
+        )  # fmt: skip
+        densities: Literal["none", "mean0sd1"] = parameter(
+            "none", label="Densities", imod="FloatDensities",
+            help="Leave the grey values, or give every view mean 0 and SD 1.",
+        )  # fmt: skip
+        truncate_sd: float = parameter(
+            0.0, label="Truncate outliers", unit="SD", ge=0, expert=True,
+            imod="TruncateAboveAndBelow",
+            help="Clip values further than this from the mean; 0 clips nothing.",
+        )  # fmt: skip
+
+    @staticmethod
+    def run(
+        stack: Stack,
+        tilt_deg: npt.NDArray[np.float64],
+        axis_deg: float,
+        params: Any,
+        context: Context,
+    ) -> tuple[npt.NDArray[Any], list[ViewVerdict]]:
+        """Return the working stack ``(n_views, ny, nx)`` and the views in doubt."""
+        n_views = len(stack)
+        binning = params.binning
+        work: npt.NDArray[Any] | None = None
+        for v in range(n_views):
+            context.monitor.step(v, n_views, "preprocess")
+            view = np.asarray(stack[v])
+            if params.erase_spikes and np.isfinite(view).all():
+                view, spikes = erase_spikes(view)
+                if spikes:
+                    context.say(f"view {v + 1}: {len(spikes)} spikes erased")
+            if binning > 1:
+                view = bin_view(view, binning, params.antialias)
+            if params.truncate_sd > 0:
+                view = truncate_outliers(view, params.truncate_sd)
+            if params.densities != "none":
+                view = scale_densities(view, params.densities)
+            if work is None:
+                work = np.empty((n_views, *view.shape), _working_type(view.dtype))
+            work[v] = view
+        assert work is not None
+        verdicts = examine_views(work, tilt_deg, axis_deg)
+        for verdict in verdicts:
+            if not np.isfinite(work[verdict.view]).all():
+                work[verdict.view] = 0
+        return work, verdicts
+
+
+def _working_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Small integers stay as they are, to save memory; everything else becomes float32."""
+    native = dtype.newbyteorder("=")
+    return native if native.kind in "iu" and native.itemsize <= 2 else np.dtype(np.float32)

@@ -1,0 +1,79 @@
+"""Tomogram reconstruction by weighted back-projection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tiltwright.engine.protocols import base
+from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.recon.wbp import Reconstruction as Result
+from tiltwright.engine.recon.wbp import reconstruct_series
+
+
+class Reconstruction(Protocol):
+    """Filter the aligned views and project them back."""
+
+    key = "reconstruction"
+    title = "Tomogram reconstruction"
+    citation = "Radermacher 2006, doi:10.1007/978-0-387-69008-7_9"
+
+    class Params(base.Params):
+        thickness: int = parameter(
+            300, label="Thickness", unit="voxels", ge=2, le=8192, imod="THICKNESS",
+            help="Thickness of the tomogram, in voxels of the tomogram.",
+        )  # fmt: skip
+        width: int = parameter(
+            0, label="Width", unit="voxels", ge=0, expert=True, imod="WIDTH",
+            help="Width across the tilt axis; 0 is the full width.",
+        )  # fmt: skip
+        shift_x: float = parameter(
+            0.0, label="Shift in x", unit="voxels", imod="SHIFT", help="Moves the specimen in x."
+        )
+        shift_z: float = parameter(
+            0.0, label="Shift in z", unit="voxels", imod="SHIFT", help="Moves the specimen in z."
+        )
+        angle_offset_deg: float = parameter(
+            0.0, label="Angle offset", unit="deg", ge=-90, le=90, imod="OFFSET",
+            help="Added to all tilt angles.",
+        )  # fmt: skip
+        radial_cutoff: float = parameter(
+            0.35, label="Radial cutoff", unit="1/px", gt=0, le=0.5, expert=True, imod="RADIAL",
+            help="Up to here the ramp filter is unchanged.",
+        )  # fmt: skip
+        radial_falloff: float = parameter(
+            0.035, label="Radial falloff", unit="1/px", ge=0, le=0.5, expert=True, imod="RADIAL",
+            help="Sigma of the Gaussian beyond the cutoff.",
+        )  # fmt: skip
+        super_sampling: int = parameter(
+            2, label="Super-sampling", ge=1, le=4, expert=True, imod="SuperSampleFactor",
+            help="Finer sampling of the filtered views, for a more accurate interpolation.",
+        )  # fmt: skip
+        output_type: Literal["int16", "float32"] = parameter(
+            "int16", label="Output type", imod="MODE",
+            help="int16 is half the size; its scale and offset stand in a label of the file.",
+        )  # fmt: skip
+
+    @staticmethod
+    def run(
+        work: npt.NDArray[Any],
+        transforms: npt.NDArray[np.float64],
+        tilt_deg: npt.NDArray[np.float64],
+        x_tilt_deg: float,
+        axis_deg: float,
+        used: npt.NDArray[np.bool_],
+        pixel_size_a: float,
+        path: Path,
+        params: Any,
+        context: Context,
+    ) -> Result:
+        """Write the tomogram to ``path``; ``transforms`` are in pixels of ``work``."""
+        options = params.model_dump()
+        dtype = options.pop("output_type")
+        return reconstruct_series(
+            work, transforms, tilt_deg, x_tilt_deg=x_tilt_deg, axis_deg=axis_deg, used_views=used,
+            pixel_size_a=pixel_size_a, path=path, dtype=dtype, monitor=context.monitor, **options,
+        )  # fmt: skip
