@@ -1,0 +1,100 @@
+"""The weighting of views for back-projection: radial filter and angular weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft
+
+from tiltwright.engine.errors import InputError
+
+Float32s = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+
+def angular_weights(tilt_deg: npt.ArrayLike) -> Floats:
+    """The tilt range that each view stands for, radians.
+
+    Half the gap to either neighbour; the outermost views stand for as much outwards as inwards,
+    and views at the same tilt share theirs. A single view has weight 1.
+
+    Parameters
+    ----------
+    tilt_deg : (n_views,)
+        In any order.
+
+    Returns
+    -------
+    (n_views,) float64
+    """
+    tilt = np.deg2rad(np.asarray(tilt_deg, np.float64))
+    values, which, count = np.unique(np.round(tilt, 5), return_inverse=True, return_counts=True)
+    if len(values) < 2:
+        return np.full(len(tilt), 1.0 / max(len(tilt), 1))
+    gap = np.diff(values)
+    span = (np.r_[gap[0], gap] + np.r_[gap, gap[-1]]) / 2
+    weights: Floats = (span / count)[which]
+    return weights
+
+
+def radial_filter(n: int, cutoff: float, falloff: float) -> Floats:
+    """Ramp filter at the frequencies of ``rfft`` of length ``n``.
+
+    Parameters
+    ----------
+    n : int
+    cutoff : float
+        Up to here the ramp is unchanged, cycles/pixel.
+    falloff : float
+        Sigma of the Gaussian beyond, cycles/pixel; 0 cuts off sharply.
+
+    Returns
+    -------
+    (n // 2 + 1,) float64
+    """
+    if not (0 < cutoff and 0 <= falloff):
+        raise InputError(f"radial filter: cutoff {cutoff} and falloff {falloff} are impossible")
+    k = np.fft.rfftfreq(n)
+    beyond = np.maximum(k - cutoff, 0)
+    if falloff == 0:
+        return k * (beyond == 0)
+    result: Floats = k * np.exp(-0.5 * (beyond / falloff) ** 2)
+    return result
+
+
+def filter_rows(
+    view: Float32s, weight: float, *, cutoff: float, falloff: float, super_sampling: int
+) -> Float32s:
+    """Filter a view along its first axis and sample it finer.
+
+    The ends are joined by a linear ramp in the padding, so that no step is filtered; finer samples
+    come from zeros added in Fourier space (doi:10.1007/978-0-387-69008-7_9 for the filter).
+
+    Parameters
+    ----------
+    view : (n, n_lines) float32
+        Aligned view, the direction across the tilt axis first.
+    weight : float
+        Angular weight of the view.
+    cutoff, falloff : float
+        See :func:`radial_filter`.
+    super_sampling : int
+        Samples per pixel; sample ``i`` lies at pixel ``i / super_sampling``.
+
+    Returns
+    -------
+    (n * super_sampling, n_lines) float32
+    """
+    n, n_lines = view.shape
+    size = int(fft.next_fast_len(n + n // 4 + 32, real=True))
+    size += size % 2 and int(fft.next_fast_len(size + 1, real=True)) - size
+    padded = np.empty((size, n_lines), np.float32)
+    padded[:n] = view
+    join = np.linspace(0, 1, size - n + 2, dtype=np.float32)[1:-1, None]
+    padded[n:] = view[-1] + join * (view[0] - view[-1])
+    spectrum = fft.rfft(padded, axis=0, overwrite_x=True)
+    gain = radial_filter(size, cutoff, falloff) * (weight * super_sampling)
+    spectrum *= gain.astype(np.float32)[:, None]
+    fine = fft.irfft(spectrum, n=size * super_sampling, axis=0, overwrite_x=True)
+    result: Float32s = fine[: n * super_sampling]
+    return result
