@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml $(shell find app engine widgets resources -name '*.py' -o -name '*.css' -o -name '*.typed' | sort)
+SOURCES := pyproject.toml $(shell find app engine widgets resources -name '*.py' -o -name '*.css' -o -name '*.html' -o -name '*.svg' -o -name '*.typed' | sort)
 export QT_QPA_PLATFORM ?= offscreen
 
 # The system libraries that PyQt6 loads, by Debian's names.
@@ -45,6 +45,7 @@ $(VENV)/dependencies: constraints.txt pyproject.toml $(VENV)/system
 
 # Installed as a user would have it, not as links, so that types and contracts are those of the package.
 $(VENV)/installed: $(VENV)/dependencies $(SOURCES)
+	@rm -rf build
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --force-reinstall .
 	@rm -rf build
 	@touch $@

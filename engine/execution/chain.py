@@ -18,11 +18,13 @@ from tiltwright.engine.execution import outputs
 from tiltwright.engine.execution.memory import PeakMemory
 from tiltwright.engine.geometry import transform
 from tiltwright.engine.geometry.projection import ViewGeometry
+from tiltwright.engine.io.text import write_angles, write_xf
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import KEYS, base, protocols
 from tiltwright.engine.protocols.base import Context
 from tiltwright.engine.protocols.fiducial_alignment import Aligned, FiducialAlignment, describe
 from tiltwright.engine.recon.aligned import write_aligned
+from tiltwright.engine.recon.wbp import Reconstruction as Result
 from tiltwright.engine.report.page import ReportData, write_report
 from tiltwright.engine.stack.binning import BinnedFrame
 
@@ -44,14 +46,14 @@ class _State:
     start: ViewGeometry | None = None
     aligned: Aligned | None = None
     transforms: Floats | None = None
-    tomogram: Any = None
+    tomogram: Result | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def process(
     series: TiltSeries,
-    params: dict[str, base.Params],
+    params: dict[str, base.Parameters],
     folder: Path,
     context: Context,
     *,
@@ -81,12 +83,15 @@ def process(
         raise InputError(f"--stop-after {stop_after}: must be one of {', '.join(KEYS)}")
     steps = protocols()
     params = {key: params.get(key, step.Params()) for key, step in steps.items()}
+    begin = time.time()
     _prepare(folder)
     state = _State(used=~series.excluded)
-    frame = BinnedFrame(*series.size, binning=params["preprocess"].binning)
+    frame = BinnedFrame(*series.size, _binning(params))
     run: dict[str, Callable[[], None]] = {
         "preprocess": lambda: _preprocess(series, frame, steps, params, context, state),
-        "coarse-prealignment": lambda: _prealign(series, frame, steps, params, context, state),
+        "coarse-prealignment": lambda: _prealign(
+            series, frame, steps, params, context, state, folder
+        ),
         "fiducial-model": lambda: _model(series, frame, steps, params, context, state, folder),
         "fiducial-alignment": lambda: _align(series, params, context, state, folder),
         "reconstruction": lambda: _reconstruct(
@@ -107,13 +112,13 @@ def process(
             if key == "fiducial-alignment" and write_aligned_stack:
                 with _timed(state, "aligned-stack"):
                     _write_aligned(series, frame, state, folder, context)
-        with _timed(state, "report"):
-            summary = _summary(series, state, params)
-            if failed is not None:
-                summary["failed"] = str(failed)
-            write_report(folder / f"{series.name}_report.html", _report(series, summary, state))
-    summary["seconds"] = {k: round(v, 3) for k, v in state.seconds.items()}
-    summary["peak_memory_mb"] = round(memory.peak_mb, 1)
+    summary = _summary(series, state, params) | {"peak_memory_mb": round(memory.peak_mb, 1)}
+    if failed is not None:
+        summary["failed"] = str(failed)
+    with _timed(state, "report"):
+        write_report(folder / f"{series.name}_report.html", _report(series, summary, state))
+    summary["seconds"]["report"] = round(state.seconds["report"], 3)
+    _clear_stale(folder, series.name, begin)
     outputs.write_summary(folder / "summary.json", summary)
     if failed is not None:
         raise failed
@@ -141,6 +146,20 @@ def _prepare(folder: Path) -> None:
         ) from exc
 
 
+_MADE = (
+    ".xf", ".tlt", ".xtilt", ".fid", "_nogaps.fid", ".xyz", ".resid", "_residuals.csv",
+    "_ali.mrc", "_rec.mrc", "_report.html",
+)  # fmt: skip
+
+
+def _clear_stale(folder: Path, name: str, begin: float) -> None:
+    """Remove what only an earlier run made: it would contradict the new summary."""
+    for ending in _MADE:
+        path = folder / (name + ending)
+        if path.exists() and path.stat().st_mtime < begin:
+            path.unlink()
+
+
 def _suspect(state: _State, view: int, reason: str, context: Context) -> None:
     state.used[view] = False
     if view not in state.suspect:
@@ -163,8 +182,9 @@ def _preprocess(
 
 
 def _prealign(
-    series: TiltSeries, frame: BinnedFrame, steps: Any, params: Any, context: Context, state: _State
-) -> None:
+    series: TiltSeries, frame: BinnedFrame, steps: Any, params: Any, context: Context,
+    state: _State, folder: Path,
+) -> None:  # fmt: skip
     result, message = steps["coarse-prealignment"].run(
         state.work, series.tilt_deg, series.axis_deg, ~state.used, params["coarse-prealignment"],
         context,
@@ -174,6 +194,9 @@ def _prealign(
         state.notes.append(message)
     geometry = ViewGeometry.nominal(series.tilt_deg, series.axis_deg)
     state.transforms = geometry.with_shifts(state.shift_px).transforms()
+    state.transforms[series.excluded] = transform.identity(1)[0]
+    write_xf(folder / f"{series.name}.xf", state.transforms)
+    write_angles(folder / f"{series.name}.tlt", series.tilt_deg, decimals=4)
 
 
 def _model(
@@ -219,7 +242,7 @@ def _align(series: TiltSeries, params: Any, context: Context, state: _State, fol
     outputs.write_model(
         folder / f"{series.name}.fid", series, state.tracks, state.surface, diameter
     )
-    outputs.write_alignment(folder, series, aligned, state.transforms, diameter)
+    outputs.write_alignment(folder, series, state.tracks, aligned, state.transforms, diameter)
 
 
 def _binned(state: _State, frame: BinnedFrame) -> Floats:
@@ -250,6 +273,10 @@ def _write_aligned(
         state.work, _binned(state, frame), series.axis_deg, folder / f"{series.name}_ali.mrc",
         series.pixel_size_a * frame.scale, monitor=context.monitor,
     )  # fmt: skip
+
+
+def _binning(params: Any) -> int:
+    return int(params["preprocess"].binning)
 
 
 def _diameter(series: TiltSeries, params: Any) -> float:
@@ -292,10 +319,16 @@ def _summary(series: TiltSeries, state: _State, params: Any) -> dict[str, Any]:
             "variables": describe(aligned.solution.variables),
         }
     if state.tomogram is not None:
-        summary["tomogram_pixel_size_a"] = state.tomogram.pixel_size_a
+        summary["tomogram_pixel_size_a"] = series.pixel_size_a * _binning(params)
         summary["tomogram_shape"] = list(state.tomogram.shape)
     clean: dict[str, Any] = outputs.clean(summary)
     return clean
+
+
+def _slices(tomogram: Result | None) -> dict[str, npt.NDArray[np.float32]]:
+    if tomogram is None:
+        return {}
+    return {"XY": tomogram.xy, "XZ": tomogram.xz, "YZ": tomogram.yz}
 
 
 def _report(series: TiltSeries, summary: dict[str, Any], state: _State) -> ReportData:
@@ -314,7 +347,7 @@ def _report(series: TiltSeries, summary: dict[str, Any], state: _State) -> Repor
         image_size=series.size,
         variables=describe(aligned.solution.variables) if aligned is not None else "",
         candidates=aligned.candidates if aligned is not None else [],
-        slices=state.tomogram.slices if state.tomogram is not None else {},
+        slices=_slices(state.tomogram),
         thumbnail=np.asarray(state.work[least]) if state.work is not None else None,
         notes=list(state.notes),
     )

@@ -46,7 +46,12 @@ def write_model(
 
 
 def write_alignment(
-    folder: Path, series: TiltSeries, aligned: Aligned, transforms: Floats, diameter_px: float
+    folder: Path,
+    series: TiltSeries,
+    tracks: Floats,
+    aligned: Aligned,
+    transforms: Floats,
+    diameter_px: float,
 ) -> None:
     """Write ``.xf .tlt .xtilt .xyz .resid``, the residual table and the gap-filled model."""
     name = series.name
@@ -67,13 +72,11 @@ def write_alignment(
             np.arange(1, n + 1),
         ),
     )  # fmt: skip
-    filled = aligned.geometry.project(aligned.xyz)
-    measured = filled - solution.residual_px
-    gaps = ~np.isfinite(measured[..., 0])
-    complete = np.where(gaps[..., None], filled, measured)
+    gaps = ~np.isfinite(tracks[..., 0])
+    complete = np.where(gaps[..., None], aligned.geometry.project(aligned.xyz), tracks)
     write_model(folder / f"{name}_nogaps.fid", series, complete, list(aligned.surface), diameter_px)
     track, view = np.nonzero(~gaps)
-    index = measured[track, view] + [(nx - 1) / 2, (ny - 1) / 2]
+    index = tracks[track, view] + [(nx - 1) / 2, (ny - 1) / 2]
     residual = solution.residual_px[track, view]
     write_resid(folder / f"{name}.resid", Residuals(index + EDGE_MINUS_INDEX, view, residual))
     text = io.StringIO()

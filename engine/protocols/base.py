@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tiltwright.engine.progress import SILENT, Monitor
 
 
-class Params(BaseModel):
+class Parameters(BaseModel):
     """Parameters of a protocol; the fields carry everything that a form shows, as data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,7 +31,7 @@ def parameter(
     shown_if: dict[str, Any] | None = None,
     **limits: Any,
 ) -> Any:
-    """A field of :class:`Params`.
+    """A field of :class:`Parameters`.
 
     Parameters
     ----------
@@ -73,10 +73,10 @@ class Protocol:
     version: ClassVar[int] = 1
     title: ClassVar[str]
     citation: ClassVar[str] = ""
-    Params: ClassVar[type[Params]] = Params
+    Params: ClassVar[type[Parameters]] = Parameters
 
     @classmethod
-    def run_key(cls, params: Params, input_hashes: list[str]) -> str:
+    def run_key(cls, params: Parameters, input_hashes: list[str]) -> str:
         """Identity of a run: what would be computed again if any part of it changed."""
         text = json.dumps(
             [cls.key, cls.version, params.model_dump(mode="json"), input_hashes], sort_keys=True

@@ -20,7 +20,7 @@ class CoarsePrealignment(Protocol):
     title = "Coarse prealignment"
     citation = "Guckenberger 1982, doi:10.1016/0304-3991(82)90026-3"
 
-    class Params(base.Params):
+    class Params(base.Parameters):
         cumulative: bool = parameter(
             True, label="Cumulative correlation", imod="CumulativeCorrelation",
             help="Correlate also with the sum of the views aligned so far.",

@@ -38,7 +38,7 @@ class FiducialAlignment(Protocol):
     title = "Fiducial alignment"
     citation = "Lawrence 1992; Triggs et al. 2000, doi:10.1007/3-540-44480-7_21"
 
-    class Params(base.Params):
+    class Params(base.Parameters):
         automatic: bool = parameter(
             True, label="Choose variables automatically",
             help="Solve for what the data support, found by leave-one-out cross-validation.",
@@ -136,14 +136,26 @@ class FiducialAlignment(Protocol):
         )  # fmt: skip
         geometry, xyz, surface = fix_gauge(solution, two_surfaces=params.two_surfaces)
         if not params.solve_x_tilt:
-            geometry, xyz = solution.geometry, solution.xyz
+            xyz = xyz @ _about(0, geometry.x_tilt_deg).T
+            geometry = replace(geometry, x_tilt_deg=0.0)
         if params.angle_offset_deg:
+            # Adding to the tilt turns the specimen back, so that its projections stay.
+            turn = _about(0, -geometry.x_tilt_deg) @ _about(1, -params.angle_offset_deg)
+            xyz = xyz @ (turn @ _about(0, geometry.x_tilt_deg)).T
             geometry = replace(geometry, tilt_deg=geometry.tilt_deg + params.angle_offset_deg)
         context.say(
             f"mean residual {solution.mean_residual_px:.3f} px, leave-one-out "
             f"{solution.leave_one_out_px:.3f} px"
         )
         return Aligned(solution, geometry, xyz, np.asarray(surface, np.int64), candidates)
+
+
+def _about(axis: int, angle_deg: float) -> npt.NDArray[np.float64]:
+    """``Rx`` (0) or ``Ry`` (1) of ``engine/conventions.py``, (3, 3)."""
+    c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
+    if axis == 0:
+        return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def describe(variables: Variables) -> str:

@@ -20,7 +20,7 @@ class FiducialModel(Protocol):
     key = "fiducial-model"
     title = "Generate fiducial model"
 
-    class Params(base.Params):
+    class Params(base.Parameters):
         diameter_nm: float = parameter(
             10.0, label="Bead diameter", unit="nm", gt=0, le=200, imod="BeadDiameter",
             help="Diameter of the gold beads as bought.",

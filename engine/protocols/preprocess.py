@@ -23,7 +23,7 @@ class Preprocess(Protocol):
     key = "preprocess"
     title = "Tilt-series preprocess"
 
-    class Params(base.Params):
+    class Params(base.Parameters):
         binning: int = parameter(
             1, label="Binning", unit="px", ge=1, le=32, imod="BinByFactor",
             help="Raw pixels per pixel of the working stack and of the tomogram.",
@@ -67,18 +67,23 @@ class Preprocess(Protocol):
                     context.say(f"view {v + 1}: {len(spikes)} spikes erased")
             if binning > 1:
                 view = bin_view(view, binning, params.antialias)
-            if params.truncate_sd > 0:
-                view = truncate_outliers(view, params.truncate_sd)
-            if params.densities != "none":
-                view = scale_densities(view, params.densities)
             if work is None:
-                work = np.empty((n_views, *view.shape), _working_type(view.dtype))
+                scaled = params.truncate_sd > 0 or params.densities != "none"
+                kind = np.dtype(np.float32) if scaled else _working_type(view.dtype)
+                work = np.empty((n_views, *view.shape), kind)
             work[v] = view
         assert work is not None
+        # The views are judged as they are: scaling would hide a dark or a constant one.
         verdicts = examine_views(work, tilt_deg, axis_deg)
-        for verdict in verdicts:
-            if not np.isfinite(work[verdict.view]).all():
-                work[verdict.view] = 0
+        bad = {verdict.view for verdict in verdicts}
+        for v in range(n_views):
+            if v in bad:
+                work[v] = np.nan_to_num(work[v], nan=0.0, posinf=0.0, neginf=0.0)
+                continue
+            if params.truncate_sd > 0:
+                work[v] = truncate_outliers(work[v], params.truncate_sd)
+            if params.densities != "none":
+                work[v] = scale_densities(work[v], params.densities)
         return work, verdicts
 
 

@@ -21,7 +21,7 @@ class Reconstruction(Protocol):
     title = "Tomogram reconstruction"
     citation = "Radermacher 2006, doi:10.1007/978-0-387-69008-7_9"
 
-    class Params(base.Params):
+    class Params(base.Parameters):
         thickness: int = parameter(
             300, label="Thickness", unit="voxels", ge=2, le=8192, imod="THICKNESS",
             help="Thickness of the tomogram, in voxels of the tomogram.",
