@@ -224,3 +224,43 @@ def test_small_helpers() -> None:
     assert scale_bar_nm(10, 0.1) == 0
     page = base64.b64decode(re.findall(r"base64,([^\"]*)", render(example(35, 2, 40, 60)))[0])
     assert decode(page).shape == (60, 40)
+
+
+def test_slices_share_one_scale() -> None:
+    data = example(35, 2, 40, 60)
+    shapes = {"XZ": (10, 60), "XY": (40, 60), "YZ": (40, 20)}
+    page = render(replace(data, slices={k: np.eye(*v) for k, v in shapes.items()}))
+    widths = re.findall(r"\* ([\d.]+)\)\">.*?alt=\"central (..) slice", page)
+    assert widths == [("0.7500", "XY"), ("0.2500", "YZ"), ("0.7500", "XZ")]
+    page = render(replace(data, slices={"XY": np.eye(40, 60), "YZ": np.eye(20, 40)}))
+    assert re.findall(r"\* ([\d.]+)\)\">", page) == ["1.0000", "0.6667"]
+
+
+def test_left_out_without_a_reason_is_named() -> None:
+    data = example(35, 2, 40, 60)
+    page = render(replace(data, summary={**data.summary, "suspect_views": []}))
+    assert "Left out: views 5, 31." in page
+
+
+def test_escapes_every_text() -> None:
+    bad = "<script>alert('x')</script>\"&"
+    data = example(35, 2, 40, 60)
+    summary = {
+        **data.summary,
+        "suspect_views": [{"view": 5, "reason": bad}],
+        "seconds": {bad: 1.0},
+        "version": bad,
+    }
+    page = render(
+        replace(
+            data,
+            series=bad,
+            summary=summary,
+            variables=bad,
+            candidates=[(bad, 1.0, 2)],
+            slices={bad: np.eye(30)},
+            notes=[bad],
+        )
+    )
+    assert "<script" not in page
+    assert checked(page).count(bad) >= 8

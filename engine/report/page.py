@@ -24,6 +24,8 @@ MOST_LEAVE_ONE_OUT_PX = 1.5
 LEAST_COMPLETENESS = 0.8
 """Beyond these the verdict asks for a look; they judge nothing but the words of the page."""
 
+_PLANES = ("XY", "YZ", "XZ")
+
 
 @dataclass(frozen=True)
 class ReportData:
@@ -54,7 +56,8 @@ class ReportData:
     candidates : list of (name, score in pixels, number of parameters)
         The cross-validation of the choices of variables.
     slices : dict of str to 2-D float32
-        Central slices ``XY``, ``XZ``, ``YZ``; row 0 at the bottom.
+        Central slices ``XY``, ``XZ``, ``YZ``; row 0 at the bottom. A ``YZ`` of ``(ny, nz)``
+        stands beside ``XY``; one of ``(nz, ny)`` stands below.
     thumbnail : 2-D array or None
         The least tilted view.
     notes : list of str
@@ -126,7 +129,7 @@ def _key_numbers(data: ReportData) -> str:
         ("Points", number(_value(s, "n_points"), 0)),
         ("Completeness", number(None if share is None else 100 * share, 1, " %")),
         ("Mean residual", number(_value(s, "mean_residual_px"), 3, " px")),
-        ("Leave-one-out error", number(_value(s, "leave_one_out_px"), 3, " px")),
+        ("Leave-one-out", number(_value(s, "leave_one_out_px"), 3, " px")),
         ("Tilt axis", number(_value(s, "tilt_axis_deg"), 2, "°")),
         ("Time", number(total, 1, " s")),
         ("Peak memory", number(memory, 0, " MB")),
@@ -138,8 +141,15 @@ def _key_numbers(data: ReportData) -> str:
 
 def _suspects(data: ReportData) -> str:
     suspects = data.summary.get("suspect_views") or []
+    named = {int(entry["view"]) for entry in suspects}
+    others = [str(v + 1) for v in np.flatnonzero(~data.used) if v + 1 not in named]
+    rest = (
+        f"<p>{'Also left' if suspects else 'Left'} out: views {', '.join(others)}.</p>"
+        if others
+        else ""
+    )
     if not suspects:
-        return ""
+        return rest
     rows = []
     for entry in suspects:
         view = int(entry["view"])
@@ -152,7 +162,7 @@ def _suspects(data: ReportData) -> str:
         )
     return (
         '<table><thead><tr><th class="n">View</th><th class="n">Tilt</th><th>Solution</th>'
-        f"<th>Reason</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<th>Reason</th></tr></thead><tbody>{''.join(rows)}</tbody></table>{rest}"
     )
 
 
@@ -178,8 +188,18 @@ def _variables(data: ReportData) -> str:
 def _tracks(data: ReportData) -> str:
     if data.measured_xy is None and data.thumbnail is None:
         return ""
+    tilt = np.where(data.used, np.abs(data.tilt_nominal_deg), np.inf)
+    reference = int(np.argmin(tilt)) if len(tilt) else 0
+    measured, caption = data.measured_xy, ""
+    if measured is not None and data.geometry is not None:
+        shift = data.geometry.shift_px
+        measured = measured - shift + shift[reference]
+        caption = (
+            f"<figcaption>Measured points of the used views, each view shifted onto view "
+            f"{reference + 1}; a circle marks the bead there.</figcaption>"
+        )
     figure = plots.tracks(
-        data.measured_xy, data.surface, data.image_size, data.thumbnail, data.used
+        measured, data.surface, data.image_size, data.thumbnail, data.used, reference
     )
     legend = ""
     if data.measured_xy is not None:
@@ -188,14 +208,19 @@ def _tracks(data: ReportData) -> str:
             if data.surface is not None
             else plots.key(("s0", "measured track"))
         )
-    return f"<figure>{figure}{legend}</figure>"
+    return f"<figure>{figure}{legend}{caption}</figure>"
 
 
 def _slices(data: ReportData) -> str:
     given = {k: np.asarray(v) for k, v in data.slices.items() if np.asarray(v).size}
     pixel = _value(data.summary, "tomogram_pixel_size_a")
-    figures = "".join(plots.slice_figure(name, image, pixel) for name, image in given.items())
-    return f'<div class="slices">{figures}</div>' if figures else ""
+    order = sorted(given, key=lambda name: _PLANES.index(name) if name in _PLANES else len(_PLANES))
+    rows = given["XY"].shape[0] if "XY" in given else -1
+    beside = [given[k].shape[1] for k in ("XY", "YZ") if k in given and len(given[k]) == rows]
+    across = max([sum(beside), *(image.shape[1] for image in given.values())], default=1)
+    figures = "".join(plots.slice_figure(k, given[k], pixel, across) for k in order)
+    style = f"max-width:{max(2 * across, 400)}px"
+    return f'<div class="slices" style="{style}">{figures}</div>' if figures else ""
 
 
 def _section(title: str, body: str, grid: bool = False) -> str:
@@ -226,7 +251,7 @@ def render(data: ReportData) -> str:
     measured = data.measured_xy
     seconds = {str(k): float(v) for k, v in (s.get("seconds") or {}).items()}
     sections = [
-        _section("Suspect views", _suspects(data)),
+        _section("Suspect views" if s.get("suspect_views") else "Views left out", _suspects(data)),
         _section("Variables", _variables(data)),
         _section("Tracks", _tracks(data)),
         _section(

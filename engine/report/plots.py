@@ -47,10 +47,15 @@ def tracks(
     size: tuple[int, int],
     thumbnail: npt.ArrayLike | None,
     used: Mask,
+    reference: int,
 ) -> str:
-    """Draw the measured tracks of the used views over the least tilted view."""
+    """Draw the measured tracks of the used views over view ``reference``, circles in it."""
     nx, ny = size
-    out = [f'<svg class="tracks" viewBox="0 0 {nx} {ny}" role="img" aria-label="Tracks">']
+    width = min(1100, round(860 * nx / ny))
+    out = [
+        f'<svg class="tracks" style="max-width:{width}px" viewBox="0 0 {nx} {ny}" role="img" '
+        'aria-label="Tracks">'
+    ]
     if thumbnail is not None:
         uri, _, _ = data_uri(thumbnail)
         out.append(f'<image href="{uri}" width="{nx}" height="{ny}" preserveAspectRatio="none"/>')
@@ -64,7 +69,7 @@ def tracks(
             continue
         x, y = track[ok, 0] + nx / 2, ny / 2 - track[ok, 1]
         path = "L".join(f"{a:.0f} {b:.0f}" for a, b in zip(x, y, strict=True))
-        middle = int(np.argmin(np.abs(np.flatnonzero(ok) - len(used) // 2)))
+        middle = int(np.argmin(np.abs(np.flatnonzero(ok) - reference)))
         out.append(
             f'<g class="track {kind}"><title>bead {t + 1}: {int(ok.sum())} views</title>'
             f'<path d="M{path}"/><circle cx="{x[middle]:.0f}" cy="{y[middle]:.0f}" '
@@ -173,8 +178,8 @@ def scale_bar_nm(width_px: int, pixel_a: float) -> int:
     return int(next(m for m in (5, 2, 1) if m * power <= most) * power)
 
 
-def slice_figure(name: str, image: Floats, pixel_a: float | None) -> str:
-    """One central slice with a scale bar."""
+def slice_figure(name: str, image: Floats, pixel_a: float | None, across: int) -> str:
+    """One central slice with a scale bar, on a page that is ``across`` tomogram pixels wide."""
     ny, nx = image.shape
     uri, width, height = data_uri(image)
     bar = ""
@@ -184,7 +189,8 @@ def slice_figure(name: str, image: Floats, pixel_a: float | None) -> str:
         bar = f'<span class="scale" style="width:{part:.2f}%">{length} nm</span>'
         caption += f", {number(pixel_a, 2)} Å per pixel"
     return (
-        f'<figure class="slice"><div class="picture"><img src="{uri}" width="{width}" '
+        f'<figure class="slice" style="width:calc((100% - 25px) * {nx / across:.4f})">'
+        f'<div class="picture"><img src="{uri}" width="{width}" '
         f'height="{height}" alt="central {text(name)} slice">{bar}</div>'
         f"<figcaption>{text(caption)}</figcaption></figure>"
     )
