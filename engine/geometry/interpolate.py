@@ -14,7 +14,7 @@ from tiltwright.engine.geometry.transform import Floats, invert
 _TILE = 64
 
 
-@njit(nogil=True, cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, fastmath=True)
 def _resample(image: Any, m: Any, fill: float, out: Any) -> None:
     """``out[j, i] = image at (x, y) = m @ (i, j, 1)``, index coordinates of both."""
     ny, nx = image.shape

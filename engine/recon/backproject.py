@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
@@ -23,7 +23,7 @@ BLOCK = 64
 """Slices (y) in a block: eight registers of eight floats."""
 FRACTION_BITS = 16
 """Row positions are fixed-point integers with this many fractional bits (1.5e-5 of a row)."""
-TILE_X = 32
+TILE_X = 16
 _LANES = 8
 _ONE = 1 << FRACTION_BITS
 _MASK = _ONE - 1
@@ -33,7 +33,7 @@ Float32s = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _sum_rows_vector(typingctx: Any, out: Any, at: Any, rows: Any, offset: Any, w: Any) -> Any:
     """Emit the loop over views with all of a block's voxels held in vector registers."""
     signature = types.void(out, at, rows, offset, w)
@@ -45,7 +45,7 @@ def _sum_rows_vector(typingctx: Any, out: Any, at: Any, rows: Any, offset: Any, 
         lane, i64 = ir.FloatType(), ir.IntType(64)
         vector = ir.VectorType(lane, _LANES)
         n_registers = BLOCK // _LANES
-        fma = cgutils.get_or_insert_function(
+        fma = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{_LANES}f32"
         )
         target, source, offsets, weights = data(0), data(2), data(3), data(4)
@@ -111,15 +111,15 @@ def _sum_rows(out: Any, at: int, rows: Any, offset: Any, weight: Any) -> None:
         out[at + k] = total
 
 
-@overload(_sum_rows, inline="never")  # type: ignore[untyped-decorator]
+@overload(_sum_rows, inline="never")
 def _sum_rows_compiled(out: Any, at: Any, rows: Any, offset: Any, weight: Any) -> Any:
     def implementation(out: Any, at: Any, rows: Any, offset: Any, weight: Any) -> None:
-        _sum_rows_vector(out, np.int64(at), rows, offset, weight)
+        _sum_rows_vector(out, np.int64(at), rows, offset, weight)  # type: ignore[call-arg]
 
     return implementation
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _tile(
     rows: Any, n_rows: int, at_x: Any, at_z: Any, out: Any, block: int, x0: int, x1: int
 ) -> None:
@@ -141,7 +141,7 @@ def _tile(
             _sum_rows(out, ((z * n_blocks + block) * n_x + x) * BLOCK, block_rows, offset, weight)
 
 
-@njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, parallel=True)
 def _all_tiles(rows: Any, n_rows: int, at_x: Any, at_z: Any, out: Any) -> None:
     n_x, n_views = at_x.shape
     n_blocks = rows.shape[0] // (n_views * n_rows * BLOCK)
@@ -151,9 +151,10 @@ def _all_tiles(rows: Any, n_rows: int, at_x: Any, at_z: Any, out: Any) -> None:
         _tile(rows, n_rows, at_x, at_z, out, task // n_tiles, x0, min(x0 + TILE_X, n_x))
 
 
-def fixed_point(position: npt.NDArray[np.float64]) -> Int32s:
+def fixed_point(position: npt.NDArray[np.floating[Any]]) -> Int32s:
     """Row positions as fixed-point integers, rounded to the nearest."""
-    return np.rint(position * _ONE).astype(np.int32)
+    result: Int32s = np.rint(position * _ONE).astype(np.int32)
+    return result
 
 
 def backproject(rows: Float32s, at_x: Int32s, at_z: Int32s, out: Float32s) -> None:

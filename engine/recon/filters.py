@@ -52,13 +52,12 @@ def radial_filter(n: int, cutoff: float, falloff: float) -> Floats:
     -------
     (n // 2 + 1,) float64
     """
-    if not (0 < cutoff and 0 <= falloff):
+    if not (cutoff > 0 and falloff >= 0):
         raise InputError(f"radial filter: cutoff {cutoff} and falloff {falloff} are impossible")
     k = np.fft.rfftfreq(n)
     beyond = np.maximum(k - cutoff, 0)
-    if falloff == 0:
-        return k * (beyond == 0)
-    result: Floats = k * np.exp(-0.5 * (beyond / falloff) ** 2)
+    edge = np.exp(-0.5 * (beyond / falloff) ** 2) if falloff else beyond == 0
+    result: Floats = k * edge
     return result
 
 

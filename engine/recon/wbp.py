@@ -28,7 +28,7 @@ Float32s = npt.NDArray[np.float32]
 
 ROWS_IN_MEMORY = 1_200_000_000
 """Bytes of filtered views above which they are kept in a temporary file."""
-_SLAB = 4
+_SLAB = 16
 _SAMPLES = 9
 _INT16_USED = 20000.0
 _INT16_MAX = 32767.0
@@ -51,7 +51,7 @@ class Reconstruction:
     yz: Float32s
 
 
-@njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, parallel=True)
 def _unblock(slab: Any, out: Any) -> None:
     """``(n_z, n_blocks, n_x, BLOCK)`` to ``(n_z, n_y, n_x)``."""
     n_z, n_blocks, n_x, block = slab.shape
@@ -66,7 +66,7 @@ def _unblock(slab: Any, out: Any) -> None:
                     out[z, b * block + k, x] = slab[z, b, x, k]
 
 
-@njit(nogil=True, cache=True, parallel=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, parallel=True)
 def _unblock_int16(slab: Any, out: Any, scale: float, offset: float) -> None:
     n_z, n_blocks, n_x, block = slab.shape
     n_y = out.shape[1]
@@ -83,7 +83,7 @@ def _unblock_int16(slab: Any, out: Any, scale: float, offset: float) -> None:
                     out[z, b * block + k, x] = np.int16(np.int32(value + half) - 32768)
 
 
-@njit(nogil=True, cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True, fastmath=True)
 def _row_statistics(row: Any) -> tuple[float, float, float, float]:
     low = high = row[0]
     total = 0.0
@@ -182,14 +182,15 @@ class _Volume:
             short = np.empty((len(z), ny, nx), np.int16)
             _unblock_int16(slab, short, *scaling)
             return short
-        out = np.empty((len(z), self.n_lines, nx), np.float32)
+        out: npt.NDArray[Any] = np.empty((len(z), self.n_lines, nx), np.float32)
         _unblock(slab, out)
         if self.margin:
             out = np.stack([self._moved(o, self.y_shift[k]) for o, k in zip(out, z, strict=True)])
         if scaling is None:
             return out
         scaled = np.rint((out - np.float32(scaling[1])) * np.float32(scaling[0]))
-        return np.clip(scaled, -_INT16_MAX, _INT16_MAX).astype(np.int16)
+        clipped: npt.NDArray[Any] = np.clip(scaled, -_INT16_MAX, _INT16_MAX).astype(np.int16)
+        return clipped
 
     def _moved(self, section: Float32s, shift: float) -> Float32s:
         ny = self.shape[1]
