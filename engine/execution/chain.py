@@ -328,7 +328,7 @@ def _summary(series: TiltSeries, state: _State, params: Any) -> dict[str, Any]:
 def _slices(tomogram: Result | None) -> dict[str, npt.NDArray[np.float32]]:
     if tomogram is None:
         return {}
-    return {"XY": tomogram.xy, "XZ": tomogram.xz, "YZ": tomogram.yz}
+    return {"XY": tomogram.xy, "XZ": tomogram.xz, "YZ": tomogram.yz.T}
 
 
 def _report(series: TiltSeries, summary: dict[str, Any], state: _State) -> ReportData:
