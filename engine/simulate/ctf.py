@@ -84,12 +84,12 @@ def blend_defocus(
     top = (min(0.5, 0.7 * envelope) / pixel_size_a) ** 2
     phase = math.pi * wavelength_a(optics[0]) * 2 * reach * top
     n = min(max_levels, 1 + math.ceil(phase / 0.5)) if reach > 0 else 1
-    k2 = np.fft.fftfreq(ny)[:, None] ** 2 + np.fft.rfftfreq(nx)[None] ** 2
-    k2 = k2.astype(np.float32)
-    s2 = k2 / np.float32(pixel_size_a**2)
+    full = np.fft.fftfreq(ny)[:, None] ** 2 + np.fft.rfftfreq(nx)[None] ** 2
+    k2: Image = full.astype(np.float32)
+    s2: Image = k2 / np.float32(pixel_size_a**2)
     spectrum = fft.rfft2(image, workers=-1)
     spectrum *= np.exp(-k2 / np.float32(envelope**2))
-    del k2
+    del k2, full
     out = np.zeros_like(image)
     step = 2 * reach / max(n - 1, 1)
     for i in range(n):

@@ -178,15 +178,14 @@ class SimulatedSeries:
 
     def _make_beads(self) -> Floats:
         """Beads on both surfaces, none inside another."""
-        s, kept = self.spec, np.empty((0, 3))
-        for _ in range(200 * s.n_beads):
-            if len(kept) == s.n_beads:
-                break
+        s, kept, misses = self.spec, np.empty((0, 3)), 0
+        while len(kept) < s.n_beads and misses < 300:
+            misses += 1
             p = self._points(1, 2 * s.bead_diameter_nm * 10)
             p[0, 2] = self._rng.choice([-0.45, 0.45]) * self._thick
             p[0, 2] += self._rng.normal(0, 20 / s.pixel_size_a)
             if np.all(np.linalg.norm(kept - p, axis=1) > 2 * self._radius):
-                kept = np.concatenate([kept, p])
+                kept, misses = np.concatenate([kept, p]), 0
         if len(kept) < s.n_beads:
             raise InputError(f"simulate: {s.n_beads} beads do not fit into {s.nx} x {s.ny} pixels")
         return kept
