@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tiltwright.engine.errors import DataError, InputError
+from tiltwright.engine.prealign.views import examine_views
 from tiltwright.engine.stack.binning import BinnedFrame, bin_view, binned_size, first_edge
 from tiltwright.engine.stack.densities import scale_densities, store_as, truncate_outliers
 from tiltwright.engine.stack.order import check_order, order_by_tilt
 from tiltwright.engine.stack.spikes import erase_spikes
-from tiltwright.engine.stack.views import examine_views
 
 
 @pytest.mark.parametrize(

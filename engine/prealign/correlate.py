@@ -48,7 +48,7 @@ class PrealignResult:
         return xf
 
 
-class _Correlator:
+class Correlator:
     """Spectra of views, stretched to one another's tilt, and the maps of their correlation."""
 
     def __init__(self, views: list[Image], tilt: Floats, axis: float, band: Any) -> None:
@@ -240,7 +240,7 @@ def prealign(
     if len(usable) < 2:
         raise DataError("coarse alignment: fewer than two views show any contrast")
     start = min(usable, key=lambda v: abs(tilt[v]))
-    c = _Correlator(views, tilt, axis_deg, (radius1, sigma1, radius2, sigma2))
+    c = Correlator(views, tilt, axis_deg, (radius1, sigma1, radius2, sigma2))
     shift, strength = np.zeros((n, 2)), np.zeros(n)
     strength[start] = np.inf
     pairs: list[tuple[int, int, Floats, Floats, float]] = []

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.prealign.views import ViewVerdict, examine_views
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Protocol, parameter
 from tiltwright.engine.stack.binning import bin_view
 from tiltwright.engine.stack.densities import scale_densities, truncate_outliers
 from tiltwright.engine.stack.spikes import erase_spikes
-from tiltwright.engine.stack.views import ViewVerdict, examine_views
 
 Stack = Any  # anything with shape (n_views, ny, nx) that gives a view when indexed
 

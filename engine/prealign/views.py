@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.prealign.correlate import Correlator
+from tiltwright.engine.prealign.prepare import prepare_view
 from tiltwright.engine.stack.binning import bin_view
 
 Kind = Literal["broken", "blank", "dark", "duplicate", "drifted"]
@@ -40,8 +42,6 @@ def _belongs(
     pair: tuple[int, int], others: list[int], stack: Any, tilt: Any, axis_deg: float
 ) -> int:
     """Which of two equal views lies at its own tilt, judged by the views on either side."""
-    from tiltwright.engine.prealign.correlate import _Correlator
-    from tiltwright.engine.prealign.prepare import prepare_view
 
     b = max(1, round(max(stack.shape[1:]) / 400))
     keep = [pair[0], *others]
@@ -49,7 +49,7 @@ def _belongs(
     total = []
     for place in pair:
         tilts = np.array([tilt[place], *(tilt[v] for v in others)])
-        c = _Correlator(views, tilts, axis_deg, (0.0, 0.03, 0.25, 0.05))
+        c = Correlator(views, tilts, axis_deg, (0.0, 0.03, 0.25, 0.05))
         peak = [
             float(c.map_of(0, c.stretched(k, c.matrix(0, k, True))).max())
             for k in range(1, len(keep))
