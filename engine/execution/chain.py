@@ -210,7 +210,9 @@ def _model(
     )  # fmt: skip
     tracks = found.all_xy if params["fiducial-model"].keep_all else found.xy
     state.tracks = frame.centred_to_raw(tracks)
-    state.start = found.geometry.with_shifts(frame.centred_to_raw(found.geometry.shift_px))
+    # Only the shifts are handed on: what the alignment holds fixed must be the nominal values.
+    nominal = ViewGeometry.nominal(series.tilt_deg, series.axis_deg)
+    state.start = nominal.with_shifts(frame.centred_to_raw(found.geometry.shift_px))
     for view, reason in sorted(found.lost_views.items()):
         _suspect(state, view, f"lost: {reason}", context)
     points = np.isfinite(state.tracks[..., 0]).sum(0)
