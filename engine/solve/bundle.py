@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import bsr_array, csr_array
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
@@ -84,10 +85,13 @@ class _System:
         diagonal += damping * diagonal + _RIDGE * diagonal.sum(1, keepdims=True) / 3
         self.inverse = np.linalg.inv(block)
         root = np.linalg.cholesky(self.inverse)
-        self.w = (self.cross.reshape(n * 3, -1) @ g).reshape(n, 3, -1)
+        sparse = csr_array(g)
+        flat = self.cross.reshape(n * 3, -1)
+        self.w = np.ascontiguousarray((sparse.T @ flat.T).T).reshape(n, 3, -1)
         half = np.matmul(np.swapaxes(root, 1, 2), self.w).reshape(n * 3, -1)
-        view_g = np.matmul(self.views[:, :, :N_KINDS], g.reshape(len(self.views), N_KINDS, -1))
-        full = g.T @ view_g.reshape(g.shape)
+        index = np.arange(len(self.views) + 1)
+        blocks = bsr_array((self.views[:, :, :N_KINDS].copy(), index[:-1], index))
+        full = (sparse.T @ (blocks @ sparse)).toarray()
         scale = np.diag(full).copy()
         scale[scale <= 0] = 1.0
         pull = gauge @ g
@@ -307,6 +311,10 @@ def solve(
             break
 
     p = parameters(q)
+    if maps[3].shape[1]:
+        mean = float((p - base)[:, 3].mean())
+        p[:, 3] -= mean
+        xyz = xyz * np.exp(mean)
     residuals(p, xyz, xy, error)
     loo = _loo(p, xyz, xy, w, error, g, prior)
     length = _distances(error, measured)

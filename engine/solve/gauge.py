@@ -1,11 +1,10 @@
-"""The gauge of a solution: bead surfaces flat, specimen centred."""
+"""The frame of the specimen: what residuals leave open, set so that the beads lie flat."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError
 from tiltwright.engine.geometry.projection import ViewGeometry
@@ -13,178 +12,94 @@ from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.solve.bundle import Solution
 from tiltwright.engine.solve.variables import Ints
 
-
-def fit_surfaces(xyz: Floats, *, two_surfaces: bool) -> tuple[Floats, Ints]:
-    """Fit one plane, or two parallel ones, to specimen points.
-
-    Parameters
-    ----------
-    xyz : (n_points, 3) float64
-        Finite positions, px.
-    two_surfaces : bool
-        Beads lie on the bottom (0) and the top (1) surface.
-
-    Returns
-    -------
-    coefficients : (4,)
-        Slope in x, slope in y, height of the bottom plane, height of the top plane (equal for
-        one surface).
-    surface : (n_points,) int64
-        0 or 1.
-
-    Notes
-    -----
-    Robust (iterated Cauchy weights); for two planes from starts at several slopes, the one with
-    the smallest robust spread wins. With fewer than four points, or no visible separation, the
-    planes coincide.
-    """
-    n = len(xyz)
-    surface = np.zeros(n, np.int64)
-    if n < 3:
-        z = float(np.median(xyz[:, 2])) if n else 0.0
-        return np.array([0.0, 0.0, z, z]), surface
-    centre = np.median(xyz, axis=0)
-    p = xyz - centre
-    best_cost, best = np.inf, (np.zeros(4), surface)
-    starts = [(0.0, 0.0)]
-    split = two_surfaces and n >= 6
-    if split:
-        grid = np.tan(np.deg2rad(np.arange(-20, 21, 4)))
-        starts = [(float(a), float(b)) for a in grid for b in grid]
-    for slope in starts:
-        fit, side, cost = _parallel(p, np.array(slope), split=split)
-        if cost < best_cost:
-            best_cost, best = cost, (fit, side)
-    if split:
-        single, zeros, cost = _parallel(p, np.zeros(2), split=False)
-        if cost < 1.3 * best_cost or min(best[1].sum(), n - best[1].sum()) < 2:
-            best = (single, zeros)
-    coefficients, surface = best
-    coefficients = coefficients.copy()
-    coefficients[2:] += centre[2] - coefficients[:2] @ centre[:2]
-    return coefficients, surface
+_MIN_TWO = 6
+_STARTS = np.tan(np.deg2rad([-16.0, -8.0, 0.0, 8.0, 16.0]))
 
 
-def _parallel(p: Floats, slope: Floats, *, split: bool) -> tuple[Floats, Ints, float]:
-    """Parallel planes from a start: coefficients, side of each point, mean absolute deviation."""
-    n = len(p)
-    side = np.zeros(n, np.int64)
-    fit = np.array([slope[0], slope[1], 0.0, 0.0])
-    weight = np.ones(n)
-    if not split:
-        fit[2] = fit[3] = np.median(p[:, 2] - p[:, :2] @ fit[:2])
-    for iteration in range(12):
-        height = p[:, 2] - p[:, :2] @ fit[:2]
-        if split:
-            if iteration == 0:
-                fit[2:] = np.percentile(height, [20, 80])
-            side = (np.abs(height - fit[3]) < np.abs(height - fit[2])).astype(np.int64)
-        design = np.column_stack([p[:, 0], p[:, 1], side == 0, side == 1]).astype(np.float64)
-        root = np.sqrt(weight)[:, None]
-        # a weak pull towards level keeps a handful of points, or points in a row, finite
-        pull = np.diag([1e-3 * np.abs(p[:, 0]).max(), 1e-3 * np.abs(p[:, 1]).max(), 0, 0])
-        left = np.concatenate([design * root, pull])
-        right = np.concatenate([p[:, 2] * root[:, 0], np.zeros(4)])
-        fit = np.linalg.lstsq(left, right, rcond=None)[0]
-        if not split:
-            fit[3] = fit[2]
-        elif not 0 < side.sum() < n:
-            fit[2] = fit[3] = fit[2 + side[0]]
-        deviation = np.abs(p[:, 2] - design @ fit)
-        scale = max(1.4826 * float(np.median(deviation)), 1e-6)
-        weight = 1 / (1 + (deviation / (2 * scale)) ** 2)
-    if fit[2] > fit[3]:
-        fit, side = fit[[0, 1, 3, 2]], 1 - side
-    return fit, side, float(deviation.mean())
+def _split(height: Floats) -> Ints:
+    """Two classes of least variance of values on a line: 0 the lower, 1 the upper."""
+    order = np.argsort(height, kind="stable")
+    h = height[order]
+    n, k = len(h), np.arange(1, len(h))
+    low, total = np.cumsum(h)[:-1], h.sum()
+    cut = int(np.argmax(low**2 / k + (total - low) ** 2 / (n - k))) + 1
+    out = np.zeros(n, np.intp)
+    out[order[cut:]] = 1
+    return out
 
 
-def fix_gauge(
-    solution: Solution,
-    *,
-    two_surfaces: bool,
-    level_x: bool = True,
-    level_tilt: bool = False,
-    z_shift_px: float = 0.0,
-) -> tuple[ViewGeometry, Floats, Ints]:
-    """Turn and centre the specimen without changing what is measured.
+def _planes(xyz: Floats, surface: Ints, two: bool) -> tuple[Floats, float]:
+    """Common slopes and offsets ``(a, b, z of each plane)``, and a clipped sum of squares."""
+    columns = [xyz[:, 0], xyz[:, 1], surface == 0] + ([surface == 1] if two else [])
+    design = np.column_stack(columns).astype(np.float64)
+    keep = np.ones(len(xyz), np.bool_)
+    for _ in range(3):
+        fit = np.linalg.lstsq(design[keep], xyz[keep, 2], rcond=1e-9)[0]
+        off = np.abs(xyz[:, 2] - design @ fit)
+        keep = off <= 5 * 1.4826 * np.median(off) + 1e-9
+    return fit, float(np.sum(np.minimum(off, np.percentile(off, 90)) ** 2))
+
+
+def _fit(xyz: Floats, two: bool) -> tuple[Floats, Ints]:
+    best: tuple[float, Floats, Ints] = (np.inf, np.zeros(4), np.zeros(len(xyz), np.intp))
+    if not two:
+        return _planes(xyz, best[2], False)[0], best[2]
+    for slopes in np.stack(np.meshgrid(_STARTS, _STARTS), -1).reshape(-1, 2):
+        surface = _split(xyz[:, 2] - xyz[:, :2] @ slopes)
+        for _ in range(8):
+            fit, cost = _planes(xyz, surface, True)
+            if cost < best[0]:
+                best = (cost, fit, surface)
+            again = _split(xyz[:, 2] - xyz[:, :2] @ fit[:2])
+            if np.array_equal(again, surface):
+                break
+            surface = again
+    return best[1], best[2]
+
+
+def fix_gauge(solution: Solution, two_surfaces: bool) -> tuple[ViewGeometry, Floats, Ints]:
+    """Lay the surfaces of the beads flat without moving any projection.
+
+    A constant tilt offset and the x-axis tilt turn the specimen; its origin is put midway
+    between the surfaces, projected at the image centre of the view of least tilt.
 
     Parameters
     ----------
-    solution : Solution
-    two_surfaces : bool
-        Beads on two surfaces: two parallel planes, else one.
-    level_x : bool
-        Set the x-axis tilt so that the planes are level along y.
-    level_tilt : bool
-        Add a constant to all tilt angles so that they are level along x.
-    z_shift_px : float
-        Added to z after the specimen's middle was put at 0.
+    solution
+    two_surfaces
+        Beads on both surfaces of the specimen; fewer than six beads count as one surface.
 
     Returns
     -------
-    geometry : ViewGeometry
-        Tilt axis vertical, bead surfaces at equal distances from z = 0, and x, y such that the
-        image centres of a typical view (robust mean) stay in the centre.
+    geometry
     xyz : (n_tracks, 3)
-    surface : (n_tracks,) int64
-        0 bottom, 1 top; 0 where there is no position.
+    surface : (n_tracks,) int
+        0 bottom, 1 top; 0 for all when there is one surface, -1 for beads not solved.
 
     Raises
     ------
     DataError
-        No track has a position.
+        Fewer than three beads.
     """
-    geometry = solution.geometry
-    known = np.isfinite(solution.xyz).all(1)
-    if not known.any():
-        raise DataError("fix_gauge: no fiducial has a position; solve with more points")
-    surface = np.zeros(len(known), np.int64)
-    x_tilt = np.deg2rad(geometry.x_tilt_deg)
-    plain = solution.xyz @ _rx(x_tilt).T
-    coefficients, surface[known] = fit_surfaces(plain[known], two_surfaces=two_surfaces)
-    tilt = geometry.tilt_deg
-    if level_tilt:
-        offset = float(np.arctan(coefficients[0]))
-        # the points turn by -offset about y, so the views must turn by +offset more
-        c, s = np.cos(offset), np.sin(offset)
-        plain = plain @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T
-        tilt = tilt - np.rad2deg(offset)
-        coefficients, surface[known] = fit_surfaces(plain[known], two_surfaces=two_surfaces)
-    if level_x:
-        x_tilt = float(np.arctan(coefficients[1]))
-    xyz = plain @ _rx(-x_tilt).T
-    level, side = fit_surfaces(xyz[known], two_surfaces=two_surfaces)
-    surface[known] = side
-    geometry = replace(geometry, tilt_deg=tilt, x_tilt_deg=float(np.rad2deg(x_tilt)))
-    middle = np.append(np.median(xyz[known, :2], axis=0), 0.0)
-    middle[2] = level[:2] @ middle[:2] + (level[2] + level[3]) / 2
-    origin = _centre(geometry, solution.used_views, float(middle[2]))
-    shift = geometry.shift_px + geometry.matrices() @ origin
-    xyz = xyz - origin
-    if z_shift_px:
-        up = np.array([0.0, 0.0, z_shift_px])
-        shift = shift - geometry.matrices() @ up
-        xyz = xyz + up
-    return geometry.with_shifts(shift), xyz, surface
-
-
-def _rx(angle: float) -> Floats:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[1.0, 0, 0], [0, c, -s], [0, s, c]])
-
-
-def _centre(geometry: ViewGeometry, used: npt.NDArray[np.bool_], z: float) -> Floats:
-    """Specimen point at height ``z`` that lies nearest to the image centres, robustly."""
-    matrix = geometry.matrices()[used]
-    target = -geometry.shift_px[used] - matrix[:, :, 2] * z
-    point, weight = np.zeros(2), np.ones(len(matrix))
-    for _ in range(30):
-        left = np.einsum("v,vij,vik->jk", weight, matrix[:, :, :2], matrix[:, :, :2])
-        right = np.einsum("v,vij,vi->j", weight, matrix[:, :, :2], target)
-        point = np.linalg.solve(left, right)
-        distance = np.linalg.norm(matrix[:, :, :2] @ point - target, axis=1)
-        weight = 1 / np.maximum(distance, 1e-3 + np.median(distance))
-    return np.append(point, z)
-
-
-refine_flat = fix_gauge
+    good = np.isfinite(solution.xyz).all(1)
+    if good.sum() < 3:
+        raise DataError("levelling: fewer than three beads; track more beads")
+    old = solution.geometry
+    two = bool(two_surfaces and good.sum() >= _MIN_TWO)
+    fit, surface = _fit(solution.xyz[good] - solution.xyz[good].mean(0), two)
+    normal = np.array([-fit[0], -fit[1], 1.0]) / np.sqrt(1 + fit[0] ** 2 + fit[1] ** 2)
+    xi, dt = -np.arcsin(normal[1]), np.arctan2(normal[0], normal[2])
+    c, s, cx, sx = np.cos(dt), np.sin(dt), np.cos(xi), np.sin(xi)
+    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ [[1, 0, 0], [0, cx, -sx], [0, sx, cx]]
+    xyz = solution.xyz @ turn
+    flat = replace(old, tilt_deg=old.tilt_deg + np.rad2deg(dt), x_tilt_deg=float(np.rad2deg(xi)))
+    height = xyz[good, 2]
+    levels = [float(np.median(height[surface == k])) for k in ((0, 1) if two else (0,))]
+    matrices = flat.matrices()
+    least = int(np.argmin(np.abs(old.tilt_deg)))
+    m = matrices[least]
+    move = np.array([0.0, 0.0, -float(np.mean(levels))])
+    move[:2] = np.linalg.solve(m[:, :2], flat.shift_px[least] - m[:, 2] * move[2])
+    labels = np.full(len(xyz), -1, np.intp)
+    labels[good] = surface
+    return flat.with_shifts(flat.shift_px - matrices @ move), xyz + move, labels

@@ -11,6 +11,8 @@ import numpy.typing as npt
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.transform import Floats
 
+Ints = npt.NDArray[np.intp]
+
 KINDS = ("shift x", "shift y", "axis", "log magnification", "tilt", "stretch", "skew")
 N_KINDS = len(KINDS)
 
@@ -19,8 +21,8 @@ N_KINDS = len(KINDS)
 class Variables:
     """What the bundle adjustment may vary; shifts are always solved for every view.
 
-    Group variables sit at knots spread evenly over the views in the order of tilt, about
-    ``*_group`` views apart, and are interpolated linearly between them.
+    Group variables sit at knots over the views in the order of tilt, about ``*_group`` views
+    apart (closer at high tilt), and are interpolated linearly between them.
 
     Attributes
     ----------
@@ -42,12 +44,18 @@ class Variables:
     skew_group: int = 11
 
 
-def _map(n: int, group: int) -> Floats:
-    """``(n, n_knots)`` linear interpolation between knots about ``group`` views apart."""
+def _map(tilt_deg: Floats, group: int) -> Floats:
+    """``(n, n_knots)`` linear interpolation over the index of views sorted by tilt.
+
+    Knots are ``group`` views apart at zero tilt and ``group * cos(tilt)`` elsewhere.
+    """
+    n = len(tilt_deg)
     if group <= 1 or n < 2:
         return np.eye(n)
-    n_knots = min(n, int(np.ceil((n - 1) / group)) + 1)
-    knots = np.linspace(0, n - 1, n_knots)
+    density = 1 / (group * np.maximum(np.cos(np.deg2rad(tilt_deg)), 0.3))
+    passed = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    n_knots = min(n, int(np.ceil(passed[-1] - 1e-9)) + 1)
+    knots = np.interp(np.linspace(0, passed[-1], n_knots), passed, np.arange(n))
     return np.stack([np.interp(np.arange(n), knots, row) for row in np.eye(n_knots)], axis=1)
 
 
@@ -69,8 +77,8 @@ def linear_maps(variables: Variables, tilt_deg: npt.ArrayLike) -> list[Floats]:
     Returns
     -------
     list of (n_views, n_variables), one for each of :data:`KINDS`
-        The mean log magnification, mean stretch and mean skew stay 0; the tilt of the view of
-        least tilt stays nominal.
+        The mean stretch and the mean skew stay 0; tilt and magnification of the view of least
+        tilt stay nominal (``solve`` then makes the mean change of log magnification 0).
 
     Raises
     ------
@@ -83,7 +91,9 @@ def linear_maps(variables: Variables, tilt_deg: npt.ArrayLike) -> list[Floats]:
     groups = (v.rotation_group, v.magnification_group, v.tilt_group, v.stretch_group, v.skew_group)
     if min(groups) < 1:
         raise InputError("a group of views needs at least one view")
-    back = np.argsort(np.argsort(t, kind="stable"), kind="stable")
+    order = np.argsort(t, kind="stable")
+    back = np.argsort(order, kind="stable")
+    least = int(np.argmin(np.abs(t)))
     empty = np.zeros((n, 0))
 
     def build(choice: str, group: int) -> Floats:
@@ -93,22 +103,22 @@ def linear_maps(variables: Variables, tilt_deg: npt.ArrayLike) -> list[Floats]:
             return np.ones((n, 1))
         if choice not in ("group", "all"):
             raise InputError(f"no such choice of variables: {choice}")
-        return _map(n, group if choice == "group" else 1)[back]
+        return _map(t[order], group if choice == "group" else 1)[back]
 
     def centred(g: Floats) -> Floats:
         return _without(g, g.mean(0)) if g.shape[1] else g
 
-    tilt = build(v.tilt, v.tilt_group)
-    if tilt.shape[1]:
-        tilt = _without(tilt, tilt[int(np.argmin(np.abs(t)))])
+    def referred(g: Floats) -> Floats:
+        return _without(g, g[least]) if g.shape[1] else g
+
     if v.distortion not in ("none", "skew", "full"):
         raise InputError(f"no such choice of distortion: {v.distortion}")
     return [
         np.eye(n),
         np.eye(n),
         build(v.rotation, v.rotation_group),
-        centred(build(v.magnification, v.magnification_group)),
-        tilt,
+        referred(build(v.magnification, v.magnification_group)),
+        referred(build(v.tilt, v.tilt_group)),
         centred(build("group" if v.distortion == "full" else "none", v.stretch_group)),
         centred(build("none" if v.distortion == "none" else "group", v.skew_group)),
     ]
