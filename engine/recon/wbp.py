@@ -29,7 +29,7 @@ Float32s = npt.NDArray[np.float32]
 ROWS_IN_MEMORY = 1_200_000_000
 """Bytes of filtered views above which they are kept in a temporary file."""
 _SLAB = 16
-_SAMPLES = 9
+_SAMPLES = 7
 _INT16_USED = 20000.0
 _INT16_MAX = 32767.0
 
@@ -84,23 +84,25 @@ def _unblock_int16(slab: Any, out: Any, scale: float, offset: float) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath=True)
-def _row_statistics(row: Any) -> tuple[float, float, float, float]:
-    low = high = row[0]
-    total = 0.0
-    squares = 0.0
-    for value in row:
+def _statistics(values: Any, zero: Any) -> tuple[float, float, float, float]:
+    """Minimum, maximum, sum and sum of squares, in the type of ``zero``."""
+    low = high = values[0]
+    total = zero
+    squares = zero
+    for value in values:
         low, high = min(low, value), max(high, value)
-        wide = float(value)
+        wide = zero + value
         total += wide
         squares += wide * wide
-    return float(low), float(high), total, squares
+    return float(low), float(high), float(total), float(squares)
 
 
 class _Writer(MrcWriter):
     """The writer with its statistics in one pass over each section."""
 
     def _count(self, section: npt.NDArray[Any]) -> None:
-        low, high, total, squares = _row_statistics(section.reshape(-1))
+        zero = np.int64(0) if section.dtype.kind == "i" else np.float64(0)
+        low, high, total, squares = _statistics(section.reshape(-1), zero)
         self._min, self._max = min(self._min, low), max(self._max, high)
         n, mean = section.size, total / section.size
         delta, count = mean - self._mean, self._n + n
@@ -164,12 +166,10 @@ class _Volume:
         else:
             self.rows = np.empty(rows, np.float32)
 
-    def put(self, v: int, filtered: Float32s) -> None:
-        """Store the filtered view ``(n_rows, n_lines)``."""
-        for b in range(self.n_blocks):
-            part = filtered[:, b * BLOCK : (b + 1) * BLOCK]
-            self.rows[b, v, :, : part.shape[1]] = part
-            self.rows[b, v, :, part.shape[1] :] = 0
+    def put(self, v: int, b: int, filtered: Float32s) -> None:
+        """Store block ``b`` of the filtered view, ``(n_rows, n_lines of the block)``."""
+        self.rows[b, v, :, : filtered.shape[1]] = filtered
+        self.rows[b, v, :, filtered.shape[1] :] = 0
 
     def sections(
         self, z: npt.NDArray[np.intp], slab: Float32s, scaling: tuple[float, float] | None
@@ -224,14 +224,15 @@ def _fill_rows(
     def prepare(k: int) -> None:
         v = views[k]
         aligned = warp_view(stack[v], volume.shear[k] @ xf[v], shape, transposed=True)
-        filtered = filter_rows(
-            aligned,
-            weights[k],
-            cutoff=radial[0],
-            falloff=radial[1],
-            super_sampling=super_sampling,
-        )
-        volume.put(k, filtered)
+        for b in range(volume.n_blocks):
+            filtered = filter_rows(
+                aligned[:, b * BLOCK : (b + 1) * BLOCK],
+                weights[k],
+                cutoff=radial[0],
+                falloff=radial[1],
+                super_sampling=super_sampling,
+            )
+            volume.put(k, b, filtered)
 
     threads, (monitor, total) = get_num_threads(), progress
     with ThreadPoolExecutor(threads) as pool:
@@ -248,14 +249,11 @@ def _slabs(nz: int) -> Iterator[npt.NDArray[np.intp]]:
 
 def _int16_scaling(volume: _Volume, slab: Float32s, monitor: Monitor) -> tuple[float, float]:
     """Scale and offset from sections spread over the volume: their mean becomes 0."""
-    nz = volume.shape[0]
-    low, high, means = math.inf, -math.inf, []
-    for z in np.unique(np.linspace(0.05 * (nz - 1), 0.95 * (nz - 1), _SAMPLES).round().astype(int)):
-        monitor.check()
-        section = volume.sections(np.array([z]), slab, None)
-        low, high = min(low, float(section.min())), max(high, float(section.max()))
-        means.append(float(section.mean(dtype=np.float64)))
-    offset = float(np.float32(np.mean(means)))
+    monitor.check()
+    depth = np.linspace(0.05, 0.95, _SAMPLES) * (volume.shape[0] - 1)
+    sample = volume.sections(np.unique(depth.round().astype(np.intp)), slab, None)
+    offset = float(np.float32(sample.mean(dtype=np.float64)))
+    low, high = float(sample.min()), float(sample.max())
     largest = max(high - offset, offset - low)
     return float(np.float32(_INT16_USED / largest)) if largest > 0 else 1.0, offset
 
