@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
-from scipy.sparse import bsr_array, csr_array
+from scipy.sparse import csr_array
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats
-from tiltwright.engine.solve.normal import accumulate, leave_one_out, residuals
+from tiltwright.engine.solve.normal import accumulate, gather, leave_one_out, residuals
 from tiltwright.engine.solve.variables import N_KINDS, Variables, linear_maps, stacked
 
 Bools = npt.NDArray[np.bool_]
@@ -70,11 +70,13 @@ class Solution:
 class _System:
     """The normal equations at one state, points eliminated."""
 
-    def __init__(self, p: Floats, xyz: Floats, xy: Floats, w: Floats) -> None:
+    def __init__(self, p: Floats, xyz: Floats, xy: Floats, w: Floats, sparse: csr_array) -> None:
         n, v = w.shape
         self.views = np.empty((v, N_KINDS, N_KINDS + 1))
         self.cross = np.empty((n, 3, v, N_KINDS))
         self.own = np.empty((n, 3, 4))
+        self.sparse = sparse
+        self.gathered = False
         accumulate(p, xyz, xy, w, self.views, self.cross, self.own)
 
     def reduce(self, g: Floats, gauge: Floats, prior: Floats, damping: float) -> None:
@@ -85,13 +87,14 @@ class _System:
         diagonal += damping * diagonal + _RIDGE * diagonal.sum(1, keepdims=True) / 3
         self.inverse = np.linalg.inv(block)
         root = np.linalg.cholesky(self.inverse)
-        sparse = csr_array(g)
-        flat = self.cross.reshape(n * 3, -1)
-        self.w = np.ascontiguousarray((sparse.T @ flat.T).T).reshape(n, 3, -1)
+        if not self.gathered:
+            self.gathered = True
+            n_q = g.shape[1]
+            self.w, self.full = np.empty((n, 3, n_q)), np.empty((n_q, n_q))
+            table = (self.sparse.indptr, self.sparse.indices, self.sparse.data)
+            gather(self.views, self.cross, *table, self.full, self.w)
         half = np.matmul(np.swapaxes(root, 1, 2), self.w).reshape(n * 3, -1)
-        index = np.arange(len(self.views) + 1)
-        blocks = bsr_array((self.views[:, :, :N_KINDS].copy(), index[:-1], index))
-        full = (sparse.T @ (blocks @ sparse)).toarray()
+        full = self.full.copy()
         scale = np.diag(full).copy()
         scale[scale <= 0] = 1.0
         pull = gauge @ g
@@ -110,14 +113,16 @@ class _System:
         return dq, dx
 
 
-def _loo(p: Floats, xyz: Floats, xy: Floats, w: Floats, error: Floats, g: Floats,
-         prior: Floats) -> Floats:  # fmt: skip
+def _loo(
+    p: Floats, xyz: Floats, xy: Floats, w: Floats, error: Floats, g: Floats, prior: Floats
+) -> Floats:
     """Leave-one-out distances, ``(n_points, n_views)``."""
     n, v = w.shape
-    system = _System(p, xyz, xy, w)
+    sparse = csr_array(g)
+    system = _System(p, xyz, xy, w, sparse)
     system.reduce(g, _translations(p), prior, 0.0)
     cov = cho_solve(system.factor, np.eye(g.shape[1]), check_finite=False)
-    gc = g @ cov
+    gc: Floats = np.asarray(sparse @ cov, np.float64)
     blocks = gc.reshape(v, N_KINDS, -1) @ np.swapaxes(g.reshape(v, N_KINDS, -1), 1, 2)
     b = np.matmul(system.inverse, system.w)
     flat = b.reshape(n * 3, -1)
@@ -227,9 +232,11 @@ def solve(
     tilt = np.asarray(tilt_deg, np.float64)
     if xy_all.ndim != 3 or xy_all.shape[1:] != (len(tilt), 2):
         raise InputError(f"tracks of shape {xy_all.shape} for {len(tilt)} tilt angles")
-    finite = np.isfinite(xy_all).all(-1) & _mask(used_views, len(tilt))[None, :]
-    rows: Bools = finite.sum(1) >= 2
-    seen: Bools = finite[rows].any(0)
+    finite: Bools = np.asarray(
+        np.isfinite(xy_all).all(-1) & _mask(used_views, len(tilt))[None, :], np.bool_
+    )
+    rows: Bools = np.asarray(finite.sum(1) >= 2, np.bool_)
+    seen: Bools = np.asarray(finite[rows].any(0), np.bool_)
     if rows.sum() < 2 or seen.sum() < 3:
         raise DataError(
             f"alignment: {int(rows.sum())} beads in {int(seen.sum())} views are too few; "
@@ -247,7 +254,7 @@ def solve(
         ]
     )
     base = base_all[seen]
-    measured: Bools = finite[np.ix_(rows, seen)]
+    measured: Bools = np.asarray(finite[np.ix_(rows, seen)], np.bool_)
     xy = np.where(measured[..., None], xy_all[np.ix_(rows, seen)], np.nan)
     maps = linear_maps(variables, tilt[seen])
     g = stacked(maps)
@@ -260,7 +267,7 @@ def solve(
     xyz = np.zeros((len(xy), 3))
     w = measured.astype(np.float64)
     only = stacked(maps[:2] + [np.zeros((len(base), 0))] * (N_KINDS - 2))
-    first = _System(base, xyz, xy, w)
+    first = _System(base, xyz, xy, w, csr_array(only))
     nothing = np.zeros(only.shape[1])
     first.reduce(only, _translations(base), nothing, 0.0)
     dq, xyz = first.step(only, nothing, nothing)
@@ -276,16 +283,16 @@ def solve(
 
     now = cost(q, xyz)
     damping = 1e-4
-    converged, n_rounds = False, 0
-    for _ in range(max_iterations):
+    converged, sparse = False, csr_array(g)
+    for n_rounds in range(max_iterations):
         if n_distortion:
             scale = float(np.median(_distances(error, measured))) / _RAYLEIGH_MEDIAN
             prior[-n_distortion:] = (scale / _DISTORTION_SD) ** 2
         before = w
         if robust:
-            w = _weights(error, measured, freedom, tukey=n_rounds >= 4)
+            w = _weights(error, measured, freedom, tukey=n_rounds > 2)
         now = cost(q, xyz)
-        system = _System(parameters(q), xyz, xy, w)
+        system = _System(parameters(q), xyz, xy, w, sparse)
         pull = _translations(parameters(q))
         accepted = False
         while damping < 1e6:
@@ -303,10 +310,9 @@ def solve(
             break
         q, xyz = q + dq, xyz + dx
         damping = damping / 30 if damping > 1e-10 else 0.0
-        n_rounds += 1
         gain = now - trial
-        still = not robust or (n_rounds > 5 and float(np.abs(w - before).max()) < 2e-3)
-        if still and (gain <= 1e-7 * now or now < 1e-16 * measured.sum()):
+        still = not robust or (n_rounds > 3 and float(np.abs(w - before).max()) < 5e-3)
+        if still and (gain <= 1e-6 * now or now < 1e-16 * measured.sum()):
             converged = True
             break
 

@@ -134,3 +134,28 @@ def leave_one_out(
                 out[i, v] = np.nan
             else:
                 out[i, v] = np.hypot(a11 * dx - a01 * dy, a00 * dy - a01 * dx) / det
+
+
+@njit(nogil=True, cache=True)
+def gather(views: Any, cross: Any, start: Any, column: Any, value: Any, full: Any, w: Any) -> None:
+    """``full = G' V G`` and ``w = cross G`` for a sparse map ``G`` (compressed rows).
+
+    ``views`` (n_views, 7, 8), ``cross`` (n_points, 3, n_views, 7), ``full`` (n_variables,
+    n_variables) out, ``w`` (n_points, 3, n_variables) out.
+    """
+    full[:] = 0
+    w[:] = 0
+    for v in range(len(views)):
+        for a in range(7):
+            for m in range(start[7 * v + a], start[7 * v + a + 1]):
+                for b in range(7):
+                    f = value[m] * views[v, a, b]
+                    for n in range(start[7 * v + b], start[7 * v + b + 1]):
+                        full[column[m], column[n]] += f * value[n]
+    for i in range(len(cross)):
+        for k in range(3):
+            for v in range(len(views)):
+                for a in range(7):
+                    f = cross[i, k, v, a]
+                    for m in range(start[7 * v + a], start[7 * v + a + 1]):
+                        w[i, k, column[m]] += f * value[m]
