@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from tiltwright.engine.progress import SILENT, Monitor
 Localise = Callable[[int, Floats], tuple[Floats, Floats, Floats, Bools]]
 """``localise(view, guesses (n, 2)) -> xy (n, 2), sigma_px (n,), score (n,), ok (n,)``; positions
 about the image centre, raw pixels. Called for all views in turn, again in every round, so that
-the caller can renew its template between rounds (view 0 begins a round)."""
+the caller can renew its template between rounds: the first view of a round is done alone."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,32 @@ def same_images(detections: Sequence[Floats], tolerance_px: float = 0.02) -> lis
             a, b = detections[i], detections[j]
             if min(len(a), len(b)) < 4:
                 continue
-            nearest = np.hypot(*np.moveaxis(a[:, None] - b[None], -1, 0)).min(1)
-            if np.mean(nearest < tolerance_px) > 0.6:
+            # the surest 30 say it; the other may order its own differently
+            nearest = ((a[:30, None] - b[None]) ** 2).sum(-1).min(1)
+            if np.mean(nearest < tolerance_px**2) > 0.6:
                 pairs.append((i, j))
     return pairs
 
 
+def _map_views(
+    localise: Localise, views: list[int], guesses: list[Floats], threads: int
+) -> Iterator[tuple[Floats, Floats, Floats, Bools]]:
+    """Results of all views in order; the first is done alone, as it may begin a round."""
+    if not views:
+        return
+    yield localise(views[0], guesses[0])
+    if threads < 2:
+        yield from map(localise, views[1:], guesses[1:])
+        return
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield from pool.map(localise, views[1:], guesses[1:])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _refine(
-    tracker: Tracker, localise: Localise, rounds: int, monitor: Monitor
+    tracker: Tracker, localise: Localise, rounds: int, monitor: Monitor, threads: int
 ) -> tuple[Floats, Floats]:
     """Replace matches by precise positions at the predictions in all views; solve; repeat."""
     s = tracker.state
@@ -120,16 +139,20 @@ def _refine(
         inside = tracker.inside(predicted)
         sigma[:], score[:] = np.nan, np.nan
         s.xy[:] = np.nan
+        jobs: list[tuple[int, Ints]] = []
         for v in np.flatnonzero(s.in_model).tolist():
-            monitor.step(int(v), shape[1], f"fiducials: centring, round {n_round + 1}")
             away = np.hypot(
                 *np.moveaxis(predicted[:, None, v] - predicted[None, :, v], -1, 0)
             ) + 1e9 * np.eye(shape[0])
             # Where two beads overlap a centre is biased: better a gap.
             wanted = np.flatnonzero(inside[:, v] & (away.min(1, initial=1e9) > 1.2 * diameter))
-            if not len(wanted):
-                continue
-            xy, error, evidence, ok = localise(int(v), predicted[wanted, v])
+            if len(wanted):
+                jobs.append((int(v), wanted))
+        guesses = [predicted[wanted, v] for v, wanted in jobs]
+        results = _map_views(localise, [v for v, _ in jobs], guesses, threads)
+        for n_done, ((v, wanted), result) in enumerate(zip(jobs, results, strict=True)):
+            monitor.step(n_done, len(jobs), f"fiducials: centring, round {n_round + 1}")
+            xy, error, evidence, ok = result
             gate = max(4 * s.sigma_px, 0.05 * diameter) + (0.1 * diameter if n_round == 0 else 0)
             distance = np.hypot(*(xy - predicted[wanted, v]).T)
             good = ok & np.isfinite(distance) & (distance < gate)
@@ -171,6 +194,7 @@ def build_fiducial_model(
     axis_uncertainty_deg: float = 3.0,
     least_completeness: float = 0.5,
     monitor: Monitor = SILENT,
+    threads: int = 1,
 ) -> FiducialTracks:
     """Track beads through a tilt series by its geometry and choose well-spread ones.
 
@@ -186,6 +210,8 @@ def build_fiducial_model(
         See :data:`Localise`; without it the tracks hold the detections themselves.
     skip : (n_views,) bool, optional
         Views known to be bad; they are not used and not among the lost ones.
+    threads
+        How many views ``localise`` is called for at once; more than 1 only if it allows that.
     least_completeness
         Smallest fraction of the views on whose image a bead lies that a track must cover.
 
@@ -232,7 +258,7 @@ def build_fiducial_model(
     score = np.where(s.index >= 0, 1.0, np.nan)
     tracker.priors = replace(tracker.priors, axis_deg=0.5, tilt_deg=0.5, magnification=0.005)
     if localise is not None:
-        sigma, score = _refine(tracker, localise, rounds, monitor)
+        sigma, score = _refine(tracker, localise, rounds, monitor, threads)
     else:
         tracker.solve(max(0.02, s.sigma_px), 6)
     s.xy[:, ~s.in_model] = np.nan

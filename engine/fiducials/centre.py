@@ -74,18 +74,31 @@ def ball_template(diameter_px: float, *, blur_px: float = 0.6, reach: float = 1.
     return _finish(r, values, diameter_px, r[-1])
 
 
+@numba.njit(nogil=True, cache=True)
+def _block_noise(image):  # type: ignore[no-untyped-def]
+    """Mean and noise variance of blocks of 8 x 8 pixels."""
+    by, bx = (image.shape[0] - 1) // 8, (image.shape[1] - 1) // 8
+    mean, var = np.zeros(by * bx), np.zeros(by * bx)
+    for j in range(by * 8):
+        upper, lower = image[j], image[j + 1]
+        for k in range(bx):
+            total = square = 0.0
+            for i in range(k * 8, k * 8 + 8):
+                a, b = float(upper[i]), float(lower[i])
+                # the mixed second difference is blind to ramps and edges along the axes
+                d = float(lower[i + 1]) - b - float(upper[i + 1]) + a
+                total += a
+                square += d * d
+            mean[j // 8 * bx + k] += total / 64
+            var[j // 8 * bx + k] += square / 256
+    return mean, var
+
+
 def noise_model(image: npt.NDArray[np.generic]) -> tuple[float, float]:
     """Variance of a pixel as ``a + b * mean``, from local differences of ``image`` (ny, nx)."""
-    img = np.asarray(image, dtype=np.float32)
-    block = 8
-    ny, nx = (img.shape[0] - 1) // block * block, (img.shape[1] - 1) // block * block
-    if min(ny, nx) < block:
-        raise InputError(f"image of {img.shape} is too small for a noise estimate")
-    # the mixed second difference is blind to ramps and edges along the axes
-    diff = (img[1:, 1:] - img[1:, :-1] - img[:-1, 1:] + img[:-1, :-1])[:ny, :nx] / 2
-    shape = (ny // block, block, nx // block, block)
-    mean = img[:ny, :nx].reshape(shape).mean(axis=(1, 3)).ravel().astype(np.float64)
-    var = np.square(diff).reshape(shape).mean(axis=(1, 3)).ravel().astype(np.float64)
+    if min(image.shape) < 9:
+        raise InputError(f"image of {image.shape} is too small for a noise estimate")
+    mean, var = _block_noise(np.asarray(image))
     keep = var > 0
     if keep.sum() < 8:
         return 1.0, 0.0
@@ -120,48 +133,64 @@ def _fit(image, xy, n_fit, profile, radius, search, noise, xy_out, amp, back, in
     """Fit every bead with its neighbours subtracted; three sweeps settle the overlaps."""
     ny, nx = image.shape
     n = xy.shape[0]
+    half = int(np.ceil(radius + search)) + 1
+    patch = np.zeros((2 * half + 1, 2 * half + 1))
+    m = np.zeros((6, 6))
+    v = np.zeros(6)
+    g = np.zeros(6)
     for sweep in range(3):
         for k in range(n):
             near = False
+            px, py = int(np.round(xy[k, 0])) - half, int(np.round(xy[k, 1])) - half
             for j in range(n):
                 if (
-                    j != k
-                    and (xy[j, 0] - xy[k, 0]) ** 2 + (xy[j, 1] - xy[k, 1]) ** 2
-                    < (2 * radius + search) ** 2
+                    j == k
+                    or (xy[j, 0] - xy[k, 0]) ** 2 + (xy[j, 1] - xy[k, 1]) ** 2
+                    >= (2 * (radius + search)) ** 2
                 ):
+                    continue
+                if not near:
                     near = True
+                    patch[:] = 0
+                if amp[j] == 0.0:
+                    continue
+                # what this neighbour adds to the pixels that the fit may touch
+                ox, oy = xy_out[j, 0] - px, xy_out[j, 1] - py
+                for y in range(max(0, int(oy - radius)), min(2 * half, int(oy + radius) + 1) + 1):
+                    for x in range(
+                        max(0, int(ox - radius)), min(2 * half, int(ox + radius) + 1) + 1
+                    ):
+                        e2 = (x - ox) ** 2 + (y - oy) ** 2
+                        if e2 < radius * radius:
+                            tj, _ = _value(profile, np.sqrt(e2))
+                            patch[y, x] += amp[j] * tj
             if sweep > 0 and not near:
                 continue
             cx, cy = xy_out[k, 0], xy_out[k, 1]
             ok = False
             hx, hy = cx, cy
+            moved = 1.0
+            still = 0
             for it in range(16):
                 # the disk stands still in the end: pixels that come and go at its rim cycle
-                if it < 4:
+                if it < 4 and (it < 2 or moved > 4e-4):
                     hx, hy = cx, cy
+                else:
+                    still += 1
                 x0, x1 = max(0, int(np.ceil(hx - radius))), min(nx - 1, int(hx + radius))
                 y0, y1 = max(0, int(np.ceil(hy - radius))), min(ny - 1, int(hy + radius))
-                m = np.zeros((6, 6))
-                v = np.zeros(6)
-                g = np.zeros(6)
+                m[:] = 0
+                v[:] = 0
                 chi, count = 0.0, 0
                 a, b0, b1, b2 = amp[k], back[k, 0], back[k, 1], back[k, 2]
                 for y in range(y0, y1 + 1):
                     for x in range(x0, x1 + 1):
-                        dx, dy = x - cx, y - cy
-                        r = np.sqrt(dx * dx + dy * dy)
                         if (x - hx) ** 2 + (y - hy) ** 2 >= radius * radius:
                             continue
+                        dx, dy = x - cx, y - cy
+                        r = np.sqrt(dx * dx + dy * dy)
                         t, s = _value(profile, r)
-                        other = 0.0
-                        if near:
-                            for j in range(n):
-                                if j != k and amp[j] != 0.0:
-                                    ex, ey = x - xy_out[j, 0], y - xy_out[j, 1]
-                                    e2 = ex * ex + ey * ey
-                                    if e2 < radius * radius:
-                                        tj, _ = _value(profile, np.sqrt(e2))
-                                        other += amp[j] * tj
+                        other = patch[y - py, x - px] if near else 0.0
                         smooth = b0 + b1 * dx + b2 * dy + a * t
                         # weights from the model, not from the noisy pixel: no bias
                         w = 1.0
@@ -204,7 +233,8 @@ def _fit(image, xy, n_fit, profile, radius, search, noise, xy_out, amp, back, in
                 back[k, 2] += step[3]
                 if (cx - xy[k, 0]) ** 2 + (cy - xy[k, 1]) ** 2 > search * search:
                     break
-                if it > 4 and sx * sx + sy * sy < 1e-8:
+                moved = sx * sx + sy * sy
+                if still > 0 and moved < 1e-7:
                     cov = np.linalg.inv(m)
                     scale = max(chi / max(count - 6, 1), 1e-12)
                     info[k, 0] = np.sqrt(max(0.5 * (cov[4, 4] + cov[5, 5]) * scale, 0.0))

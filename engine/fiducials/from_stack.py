@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,21 +40,29 @@ def build_from_stack(
     found = detect.detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
     template = centre.ball_template(diameter_px)
     centred: dict[int, Floats] = {}
+    noise: dict[int, tuple[float, float]] = {}
+    lock = Lock()
 
     def localise(view: int, guesses: Floats) -> tuple[Floats, Floats, Floats, Bools]:
         nonlocal template
-        if view in centred:
-            # A new round: the beads centred in the last one show what a bead looks like.
-            views = sorted(centred)[:: max(1, len(centred) // 12)]
-            template = centre.build_template(
-                [np.asarray(stack[v]) for v in views], [centred[v] for v in views], diameter_px
-            )
-            centred.clear()
+        image = np.asarray(stack[view])
+        with lock:
+            if view in centred:
+                # A new round: the beads centred in the last one show what a bead looks like.
+                views = sorted(centred)[:: max(1, len(centred) // 12)]
+                template = centre.build_template(
+                    [np.asarray(stack[v]) for v in views], [centred[v] for v in views], diameter_px
+                )
+                centred.clear()
+            if view not in noise:
+                noise[view] = centre.noise_model(image)
+            now = template
         fit = centre.localise(
-            np.asarray(stack[view]), guesses + middle, template, search_px=0.35 * diameter_px
+            image, guesses + middle, now, search_px=0.35 * diameter_px, noise=noise[view]
         )
         dark = fit.amplitude > 0 if light else fit.amplitude < 0
-        centred[view] = fit.xy[fit.ok & dark]
+        with lock:
+            centred[view] = fit.xy[fit.ok & dark]
         return (
             fit.xy - middle,
             fit.sigma_px,
@@ -73,4 +83,5 @@ def build_from_stack(
         skip=skip,
         two_surfaces=two_surfaces,
         monitor=monitor,
+        threads=threads,
     )
