@@ -33,6 +33,10 @@ LEAST_POINTS = 3
 """A view with fewer measured points than this is not determined by them, hence lost."""
 
 
+LEAST_COVER = 0.85
+"""Part of the used views that a track must cover to be kept beyond the number asked for."""
+
+
 @dataclass
 class _State:
     """What the steps have made so far; positions in raw pixels about the centre."""
@@ -208,7 +212,11 @@ def _model(
         state.work, series.tilt_deg, series.axis_deg, series.pixel_size_a * frame.scale,
         frame.centred_from_raw(state.shift_px), ~state.used, params["fiducial-model"], context,
     )  # fmt: skip
-    tracks = found.all_xy if params["fiducial-model"].keep_all else found.xy
+    tracks = found.xy
+    if params["fiducial-model"].keep_all:
+        more = found.all_xy[len(tracks) :]
+        cover = np.isfinite(more[..., 0]).sum(1) / max(int(state.used.sum()), 1)
+        tracks = np.concatenate([tracks, more[cover >= LEAST_COVER]])
     state.tracks = frame.centred_to_raw(tracks)
     # Only the shifts are handed on: what the alignment holds fixed must be the nominal values.
     nominal = ViewGeometry.nominal(series.tilt_deg, series.axis_deg)

@@ -13,7 +13,7 @@ from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Protocol, parameter
 from tiltwright.engine.solve.auto import choose_variables
-from tiltwright.engine.solve.bundle import Solution, solve
+from tiltwright.engine.solve.bundle import Prior, Solution, solve
 from tiltwright.engine.solve.gauge import fix_gauge
 from tiltwright.engine.solve.variables import Variables
 
@@ -79,6 +79,11 @@ class FiducialAlignment(Protocol):
             11, label="Skew group size", ge=2, imod="SkewDefaultGrouping", expert=True,
             shown_if={"distortion": "full"}, help="Views per skew variable.",
         )  # fmt: skip
+        steadiness_deg: float = parameter(
+            0.05, label="Steadiness of the views", unit="deg", ge=0, le=5, expert=True,
+            shown_if={"automatic": True},
+            help="Believed scatter of rotation and tilt between views; 0 believes nothing.",
+        )  # fmt: skip
         robust: bool = parameter(
             True, label="Robust fitting", imod="RobustFitting",
             help="Give points with unusually large residuals less weight.",
@@ -130,9 +135,22 @@ class FiducialAlignment(Protocol):
             )  # fmt: skip
         context.say(f"variables: {describe(variables)}")
         context.monitor.step(1, 2, "fiducial alignment")
+        prior = None
+        if params.automatic and params.steadiness_deg > 0 and variables.rotation == "all":
+            # Each view may turn, but about the axis that all of them share.
+            shared = solve(
+                tracks, tilt_deg, axis_deg, replace(variables, rotation="one"),
+                used_views=used, robust=params.robust, initial=start,
+            )  # fmt: skip
+            start = replace(
+                ViewGeometry.nominal(tilt_deg, float(np.median(shared.geometry.axis_deg))),
+                shift_px=shared.geometry.shift_px,
+            )
+            sd = params.steadiness_deg
+            prior = Prior(axis_deg=sd, tilt_deg=sd, magnification=float(np.deg2rad(sd) / 3))
         solution = solve(
             tracks, tilt_deg, axis_deg, variables, used_views=used, robust=params.robust,
-            initial=start,
+            initial=start, prior=prior,
         )  # fmt: skip
         geometry, xyz, surface = fix_gauge(solution, two_surfaces=params.two_surfaces)
         if not params.solve_x_tilt:

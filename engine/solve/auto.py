@@ -20,6 +20,8 @@ _LEVELS: dict[str, tuple[str, ...]] = {
 _DISTORTIONS = ("none", "skew", "full")
 _SWEEPS = 3
 _CAP = 5.0
+_LEAST_GAIN = 0.1
+"""Distortion must lower the score by this part: beads that move with the ice mimic it."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,10 @@ def choose_variables(
         simple = _changed(simple, kind, getattr(frugal, kind))
     run(simple)
     chosen = pick(list(tried))[1]
-    chosen = pick([_changed(chosen, "distortion", d) for d in _DISTORTIONS])[1]
+    distorted = pick([_changed(chosen, "distortion", d) for d in _DISTORTIONS])[1]
+    gain = 1 - float(np.divide(*(t.mean() for t in table_of([distorted, chosen]))))
+    if gain > _LEAST_GAIN:
+        chosen = distorted
     options = list(tried)
     table = table_of(options)
     best = min(table, key=lambda t: float(t.mean()))

@@ -67,6 +67,24 @@ class Solution:
     converged: bool
 
 
+@dataclass(frozen=True)
+class Prior:
+    """How much the views of a steady microscope scatter: standard deviations of one view."""
+
+    axis_deg: float
+    tilt_deg: float
+    magnification: float
+
+
+def _believed(prior: Prior | None) -> Floats:
+    """Standard deviation of the variables of each kind; infinite where nothing is believed."""
+    sd = np.full(N_KINDS, np.inf)
+    if prior is not None:
+        sd[2:5] = np.deg2rad(prior.axis_deg), prior.magnification, np.deg2rad(prior.tilt_deg)
+    sd[5:] = _DISTORTION_SD
+    return sd
+
+
 class _System:
     """The normal equations at one state, points eliminated."""
 
@@ -199,6 +217,7 @@ def solve(
     used_views: npt.ArrayLike | None = None,
     robust: bool = True,
     initial: ViewGeometry | None = None,
+    prior: Prior | None = None,
     max_iterations: int = 60,
 ) -> Solution:
     """Align the views of a tilt series by the beads tracked through them.
@@ -219,6 +238,8 @@ def solve(
         Weight outliers down.
     initial
         Where to start; what is fixed keeps these values.
+    prior
+        Believed scatter of the views about ``initial``, for variables of one view each.
     max_iterations
 
     Raises
@@ -260,8 +281,8 @@ def solve(
     g = stacked(maps)
     freedom = 1 - (g.shape[1] + 3 * len(xy) - 3) / (2 * measured.sum())
     freedom = float(np.sqrt(max(freedom, 0.05)))
-    n_distortion = maps[5].shape[1] + maps[6].shape[1]
-    prior = np.zeros(g.shape[1])
+    held = np.zeros(g.shape[1])
+    believed = np.repeat(_believed(prior), [m.shape[1] for m in maps])
 
     q = np.zeros(g.shape[1])
     xyz = np.zeros((len(xy), 3))
@@ -279,15 +300,14 @@ def solve(
 
     def cost(q: Floats, xyz: Floats) -> float:
         residuals(parameters(q), xyz, xy, error)
-        return float(np.nansum(w[..., None] * error**2) + prior @ q**2)
+        return float(np.nansum(w[..., None] * error**2) + held @ q**2)
 
     now = cost(q, xyz)
     damping = 1e-4
     converged, sparse = False, csr_array(g)
     for n_rounds in range(max_iterations):
-        if n_distortion:
-            scale = float(np.median(_distances(error, measured))) / _RAYLEIGH_MEDIAN
-            prior[-n_distortion:] = (scale / _DISTORTION_SD) ** 2
+        scale = float(np.median(_distances(error, measured))) / _RAYLEIGH_MEDIAN
+        held = (scale / believed) ** 2
         before = w
         if robust:
             w = _weights(error, measured, freedom, tukey=n_rounds > 2)
@@ -296,8 +316,8 @@ def solve(
         pull = _translations(parameters(q))
         accepted = False
         while damping < 1e6:
-            system.reduce(g, pull, prior, damping)
-            dq, dx = system.step(g, prior, q)
+            system.reduce(g, pull, held, damping)
+            dq, dx = system.step(g, held, q)
             trial = cost(q + dq, xyz + dx)
             if trial <= now * (1 + 1e-12) + 1e-20:
                 accepted = True
@@ -322,7 +342,7 @@ def solve(
         p[:, 3] -= mean
         xyz = xyz * np.exp(mean)
     residuals(p, xyz, xy, error)
-    loo = _loo(p, xyz, xy, w, error, g, prior)
+    loo = _loo(p, xyz, xy, w, error, g, held)
     length = _distances(error, measured)
     sigma = float(np.median(length)) / _RAYLEIGH_MEDIAN / freedom
     if not robust:
