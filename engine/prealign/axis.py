@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
+from scipy import fft
 
 from tiltwright.engine.errors import DataError, InputError
-from tiltwright.engine.prealign.prepare import prepare_view
+from tiltwright.engine.prealign.prepare import prepare_stack
 from tiltwright.engine.progress import SILENT, Monitor
 
 Floats = npt.NDArray[np.float64]
@@ -29,19 +31,19 @@ class AxisTest:
     message: str
 
 
-def _profiles(views: list[Any], angle: float, window: Any, u0: Any, v0: Any) -> Floats:
-    a = np.deg2rad(angle)
-    along = -u0 * np.sin(a) + v0 * np.cos(a)
-    half = int(np.hypot(*window.shape) / 2) + 2
-    base = np.floor(along + half).astype(np.int64)
-    part = along + half - base
-    out = []
-    for view in views:
-        flat = (view * window).ravel()
-        line = np.bincount(base.ravel(), flat * (1 - part.ravel()), 2 * half + 2)
-        line += np.bincount(base.ravel() + 1, flat * part.ravel(), 2 * half + 2)
-        out.append(line / (np.linalg.norm(line) + 1e-12))
-    return np.array(out)
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _profiles(pixels: Any, u: Any, v: Any, angle: float, out: Any) -> None:
+    """Sums across the axis, ``(n_bins, n_views)``, of ``pixels`` ``(n_pixels, n_views)``."""
+    sine, cosine, half = np.sin(angle), np.cos(angle), (out.shape[0] - 2) // 2
+    out[:] = 0
+    for k in range(len(u)):
+        along = half - u[k] * sine + v[k] * cosine
+        base = int(along)
+        part = np.float32(along - base)
+        rest = np.float32(1) - part
+        for i in range(pixels.shape[1]):
+            out[base, i] += rest * pixels[k, i]
+            out[base + 1, i] += part * pixels[k, i]
 
 
 def test_axis(
@@ -81,11 +83,8 @@ def test_axis(
     if stack_small.ndim != 3 or tilt.shape != (len(stack_small),):
         raise InputError(f"{len(tilt)} tilt angles do not fit a stack of {stack_small.shape}")
     b = max(1, round(max(stack_small.shape[1:]) / working_px))
-    views = [
-        prepare_view(stack_small[v], b, highpass_px=8.0, taper_px=6, clip_sd=8.0)
-        for v in np.argsort(tilt, kind="stable")
-    ]
-    views = [v for v in views if v.any()]
+    prepared = prepare_stack(stack_small, b, highpass_px=8.0, taper_px=6, clip_sd=8.0)
+    views = [prepared[v] for v in np.argsort(tilt, kind="stable") if prepared[v].any()]
     if len(views) < 4:
         raise DataError("testing the tilt axis: fewer than four views show any contrast")
     ny, nx = views[0].shape
@@ -93,13 +92,18 @@ def test_axis(
     v0, u0 = v0 - (ny - 1) / 2, u0 - (nx - 1) / 2
     # A round window gives profiles of every direction the same length.
     rim = np.clip((min(ny, nx) / 2 - np.hypot(u0, v0)) / 8, 0, 1)
+    inside = rim > 0
+    pixels = np.array([(view * rim)[inside] for view in views], np.float32).T.copy()
+    u, v = u0[inside], v0[inside]
+    line = np.empty((2 * (int(np.hypot(ny, nx) / 2) + 2) + 2, len(views)), np.float32)
     far = max(2, len(views) // 6)
 
     def score(angle: float) -> float:
-        f = np.fft.rfft(_profiles(views, angle, rim, u0, v0), axis=1)
+        _profiles(pixels, u, v, float(np.deg2rad(angle)), line)
+        f = fft.rfft(line.T / (np.linalg.norm(line, axis=0) + 1e-12)[:, None], axis=1)
         total = []
         for gap in (1, far):
-            corr = np.fft.irfft(f[gap:] * np.conj(f[:-gap]), axis=1)
+            corr = fft.irfft(f[gap:] * np.conj(f[:-gap]), len(line), axis=1)
             total.append(float(np.mean(corr.max(axis=1))))
         return float(np.mean(total))
 

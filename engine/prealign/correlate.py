@@ -11,7 +11,7 @@ from scipy import fft, ndimage
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.geometry.transform import rotation
-from tiltwright.engine.prealign.prepare import prepare_view
+from tiltwright.engine.prealign.prepare import prepare_stack
 from tiltwright.engine.progress import SILENT, Monitor
 from tiltwright.engine.stack.binning import BinnedFrame
 
@@ -227,11 +227,9 @@ def prealign(
         raise InputError(f"the mask of skipped views has {left_out.size} entries for {n} views")
     b = max(1, round(max(ny, nx) / working_px))
     frame = BinnedFrame(nx, ny, b)
-    views = []
-    for v in range(n):
-        monitor.step(v, 2 * n, f"filtering view {v + 1}")
-        part = stack_small[v, ty : ty + ny, tx : tx + nx]
-        views.append(prepare_view(part, b, highpass_px=10.0, taper_px=12, clip_sd=8.0))
+    monitor.step(0, 2 * n, "filtering the views")
+    trimmed = stack_small[:, ty : ty + ny, tx : tx + nx]
+    views = prepare_stack(trimmed, b, highpass_px=10.0, taper_px=12, clip_sd=8.0)
     reasons = ["left out" if bad else "" for bad in left_out]
     for v in range(n):
         if not reasons[v] and not views[v].any():

@@ -4,26 +4,97 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.stack.binning import bin_view
 
 Patch = tuple[float, float, float]
 
+_CELL = 16  # pixels over which the local deviation is taken
+_HALF = 15  # the local mean is that of 31 x 31 pixels
 
-def _local_sd(centred: npt.NDArray[np.float32], cell: int) -> npt.NDArray[np.float32]:
-    """Robust local deviation, from the median of cell-wise deviations around each pixel."""
-    power = bin_view(np.abs(centred), cell, antialias=False)
-    small = 1.2533 * ndimage.median_filter(power, 5, mode="nearest")
-    floor = max(0.3 * float(np.median(small)), 1e-12)
-    ny, nx = centred.shape
-    rows = np.minimum(np.arange(ny) // cell, small.shape[0] - 1)
-    cols = np.minimum(np.arange(nx) // cell, small.shape[1] - 1)
-    out: npt.NDArray[np.float32] = np.maximum(small, floor)[np.ix_(rows, cols)].astype(np.float32)
-    return out
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _residual(a: Any, half: int, cell: int, out: Any, power: Any) -> None:
+    """Image less its local mean, and the mean absolute value of that in every cell."""
+    ny, nx = a.shape
+    wide = 1.0 / (2 * half + 1) ** 2
+    column = np.zeros(nx, np.float64)
+    for k in range(-half, half + 1):
+        y = min(max(k, 0), ny - 1)
+        for x in range(nx):
+            column[x] += a[y, x]
+    count = np.zeros(power.shape, np.float64)
+    for y in range(ny):
+        total = 0.0
+        for k in range(-half, half + 1):
+            total += column[min(max(k, 0), nx - 1)]
+        j = y // cell
+        for x in range(nx):
+            r = a[y, x] - total * wide
+            out[y, x] = r
+            power[j, x // cell] += abs(r)
+            count[j, x // cell] += 1
+            total += column[min(x + half + 1, nx - 1)] - column[max(x - half, 0)]
+        last, first = min(y + half + 1, ny - 1), max(y - half, 0)
+        for x in range(nx):
+            column[x] += np.float64(a[last, x]) - np.float64(a[first, x])
+    for j in range(power.shape[0]):
+        for i in range(power.shape[1]):
+            power[j, i] /= count[j, i]
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _grown(a: Any, residual: Any, sd: Any, cell: int, edge: int, limits: Any, largest: int) -> Any:
+    """Patches above ``limits[0]`` deviations that pass the other limits, as (x, y, radius)."""
+    peak_sd, drop_sd, radius_px, big_sd, giant_sd = limits
+    ny, nx = a.shape
+    seen = np.zeros((ny, nx), np.uint8)
+    queue = np.empty((ny * nx, 2), np.int32)
+    ring = np.empty(16, np.float64)
+    found = [(0.0, 0.0, 0.0) for _ in range(0)]
+    for y0 in range(edge, ny - edge):
+        for x0 in range(edge, nx - edge):
+            if abs(residual[y0, x0]) <= peak_sd * sd[y0 // cell, x0 // cell] or seen[y0, x0]:
+                continue
+            seen[y0, x0] = 1
+            queue[0] = y0, x0
+            head, tail = 0, 1
+            top, py, px = -1.0, y0, x0
+            while head < tail:
+                y, x = queue[head]
+                head += 1
+                if abs(residual[y, x]) > top:
+                    top, py, px = abs(residual[y, x]), y, x
+                for v in range(max(y - 1, edge), min(y + 2, ny - edge)):
+                    for u in range(max(x - 1, edge), min(x + 2, nx - edge)):
+                        if seen[v, u]:
+                            continue
+                        if abs(residual[v, u]) > peak_sd * sd[v // cell, u // cell]:
+                            seen[v, u] = 1
+                            queue[tail] = v, u
+                            tail += 1
+            if tail > largest:
+                continue
+            s = sd[py // cell, px // cell]
+            sign = 1.0 if residual[py, px] > 0 else -1.0
+            n = 0
+            for v in range(-2, 3):
+                for u in range(-2, 3):
+                    if max(abs(v), abs(u)) == 2:
+                        ring[n] = a[py + v, px + u] * sign
+                        n += 1
+            drop = (a[py, px] * sign - np.median(ring)) / s
+            height = top / s
+            radius = np.sqrt(tail / np.pi)
+            # A bead of many deviations falls steeply too, but by a part of its height only.
+            steep = drop > drop_sd and drop > 0.7 * height and radius <= radius_px
+            if steep or (drop > big_sd and height > giant_sd and drop > 0.5 * height):
+                found.append((float(px), float(py), max(radius, 0.6) + 0.9))
+    return found
 
 
 def find_spikes(
@@ -68,42 +139,20 @@ def find_spikes(
     """
     if image.ndim != 2:
         raise InputError(f"a view must be two-dimensional, not {image.ndim}-dimensional")
-    a = image.astype(np.float32)
-    if min(a.shape) < 16 or not np.isfinite(a).all():
+    a = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("="))
+    if a.dtype.kind not in "iu" and a.dtype != np.float32:
+        a = a.astype(np.float32)
+    if min(a.shape) < 16 or (a.dtype.kind == "f" and not np.isfinite(a).all()):
         return []
-    centred = a - np.float32(np.median(a))
-    background = ndimage.uniform_filter(centred, 31, mode="nearest")
-    residual = centred - background
-    sd = _local_sd(residual, 16)
-    e = max(edge_exclusion_px, 2)
-    high = np.abs(residual) > peak_sd * sd
-    high[:e] = high[-e:] = False
-    high[:, :e] = high[:, -e:] = False
-    labels, _ = ndimage.label(high, np.ones((3, 3)))
-    patches: list[Patch] = []
-    for k, box in enumerate(ndimage.find_objects(labels)):
-        assert box is not None
-        inside = labels[box] == k + 1
-        area = int(inside.sum())
-        radius = float(np.sqrt(area / np.pi))
-        if radius > radius_px + grow_px:
-            continue
-        values = np.where(inside, np.abs(residual[box]), -1)
-        dy, dx = np.unravel_index(int(values.argmax()), values.shape)
-        y, x = box[0].start + int(dy), box[1].start + int(dx)
-        s = float(sd[y, x])
-        sign = np.sign(residual[y, x])
-        here = a[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3] * sign
-        ring = np.ones(here.shape, bool)
-        ring[1:-1, 1:-1] = False
-        drop = (float(a[y, x] * sign) - float(np.median(here[ring]))) / s
-        height = float(values.max()) / s
-        # A bead of many deviations falls steeply too, but by a part of its height only.
-        steep = drop > difference_sd and drop > 0.7 * height
-        if (steep and radius <= radius_px) or (
-            drop > big_difference_sd and height > giant_sd and drop > 0.5 * height
-        ):
-            patches.append((float(x), float(y), max(radius, 0.6) + 0.9))
+    residual = np.empty(a.shape, np.float32)
+    power = np.zeros((-(-a.shape[0] // _CELL), -(-a.shape[1] // _CELL)))
+    _residual(a, _HALF, _CELL, residual, power)
+    sd = 1.2533 * ndimage.median_filter(power, 5, mode="nearest")
+    sd = np.maximum(sd, max(0.3 * float(np.median(sd)), 1e-12))
+    limits = (peak_sd, difference_sd, radius_px, big_difference_sd, giant_sd)
+    largest = int(np.pi * (radius_px + grow_px) ** 2)
+    edge = max(edge_exclusion_px, 2)
+    patches: list[Patch] = _grown(a, residual, sd, _CELL, edge, limits, largest)
     return patches
 
 
