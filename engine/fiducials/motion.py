@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -180,6 +181,48 @@ def _fill(state: Floats, seen: Bools) -> Floats:
     return out
 
 
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _solve_reduced(full, lower, right):  # type: ignore[no-untyped-def]
+    """Solve ``(full - lower.T lower) x = right`` by Cholesky; overwrites ``full`` and ``right``.
+
+    Some hundred unknowns: a threaded LAPACK spends more on waking its threads than on the sum,
+    and many times that on a busy machine.
+    """
+    n = full.shape[0]
+    for r in range(0, lower.shape[0], 3):
+        a, b, c = lower[r], lower[r + 1], lower[r + 2]
+        for i in range(n):
+            p, q, s = a[i], b[i], c[i]
+            row = full[i]
+            for j in range(i + 1):
+                row[j] -= p * a[j] + q * b[j] + s * c[j]
+    for i in range(n):
+        full[i, i] *= 1 + 1e-10
+    for i in range(n):
+        row = full[i]
+        for j in range(i):
+            other = full[j]
+            total = 0.0
+            for k in range(j):
+                total += row[k] * other[k]
+            row[j] = (row[j] - total) / other[j]
+        total = 0.0
+        for k in range(i):
+            total += row[k] * row[k]
+        row[i] = np.sqrt(max(row[i] - total, 1e-300))
+        total = 0.0
+        for k in range(i):
+            total += row[k] * right[k]
+        right[i] = (right[i] - total) / row[i]
+    for i in range(n - 1, -1, -1):
+        row = full[i]
+        x = right[i] / row[i]
+        right[i] = x
+        for k in range(i):
+            right[k] -= row[k] * x
+    return right
+
+
 def _step(
     views: Floats,
     points: Floats,
@@ -194,9 +237,8 @@ def _step(
     inverse = np.linalg.inv(root)  # 3 x 3: far quicker than solving for every column
     lower = (inverse @ cross).reshape(3 * n_points, -1)
     right = (inverse @ right_points[..., None]).reshape(-1)
-    reduced = views + damping * np.diag(np.diag(views)) - lower.T @ lower
-    reduced[np.diag_indices_from(reduced)] *= 1 + 1e-10
-    step = np.linalg.solve(reduced, right_views - lower.T @ right)
+    reduced = views + damping * np.diag(np.diag(views))
+    step = _solve_reduced(reduced, lower, right_views - lower.T @ right)
     back = (right - lower @ step).reshape(n_points, 3, 1)
     moved: Floats = (np.swapaxes(inverse, -1, -2) @ back)[..., 0]
     views_step: Floats = step.reshape(-1, _N)
