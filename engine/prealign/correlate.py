@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
-from scipy import fft, ndimage
+from scipy import fft
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.geometry.transform import rotation
@@ -48,6 +50,22 @@ class PrealignResult:
         return xf
 
 
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _affine(image: Any, m: Any, t: Any, out: Any) -> None:
+    """Bilinear ``out[y, x] = image[m @ (y, x) + t]``; zero outside."""
+    ny, nx = image.shape
+    for y in range(ny):
+        for x in range(nx):
+            v, u = m[0, 0] * y + m[0, 1] * x + t[0], m[1, 0] * y + m[1, 1] * x + t[1]
+            if v < 0 or u < 0 or v >= ny - 1 or u >= nx - 1:
+                continue
+            j, i = int(v), int(u)
+            fv, fu = v - j, u - i
+            upper = image[j, i] * (1 - fu) + image[j, i + 1] * fu
+            lower = image[j + 1, i] * (1 - fu) + image[j + 1, i + 1] * fu
+            out[y, x] = upper * (1 - fv) + lower * fv
+
+
 class Correlator:
     """Spectra of views, stretched to one another's tilt, and the maps of their correlation."""
 
@@ -80,7 +98,7 @@ class Correlator:
         return out
 
     def _transform(self, image: Image) -> Any:
-        spectrum = fft.rfft2(image, self.shape, workers=2) * self.filter
+        spectrum = fft.rfft2(image, self.shape) * self.filter
         # Half-whitened: between plain correlation (slow gradients win) and phase correlation.
         return spectrum / np.sqrt(np.abs(spectrum) + 1e-6)
 
@@ -94,15 +112,14 @@ class Correlator:
             return self.spectrum(j)
         back = np.linalg.inv(matrix)[::-1, ::-1]
         centre = (np.array([self.ny, self.nx]) - 1) / 2
-        image = ndimage.affine_transform(
-            self.views[j], back, centre - back @ centre, order=1, mode="constant"
-        )
+        image = np.zeros((self.ny, self.nx), np.float32)
+        _affine(self.views[j], back, centre - back @ centre, image)
         return self._transform(image)
 
     def map_of(self, i: int, other: Any) -> Image:
         """Correlation of view i with a spectrum, in its own deviations."""
         cross = self.spectrum(i) * np.conj(other)
-        corr = fft.irfft2(cross, self.shape, workers=2) * self.even
+        corr = fft.irfft2(cross, self.shape) * self.even
         out: Image = ((corr - corr.mean()) / (corr.std() + 1e-12)).astype(np.float32)
         return out
 
@@ -244,48 +261,58 @@ def prealign(
     pairs: list[tuple[int, int, Floats, Floats, float]] = []
     done = [start]
     order = sorted((v for v in usable if v != start), key=lambda v: abs(tilt[v] - tilt[start]))
-    for k, v in enumerate(order):
-        monitor.step(n + k, 2 * n, f"correlating view {v + 1}")
-        near = sorted(done, key=lambda j: abs(tilt[j] - tilt[v]))[:3]
-        maps: list[tuple[Image, Floats]] = []
-        total: Any = 0
-        for j in near:
-            m = c.matrix(v, j, cosine_stretch)
-            spectrum, moved = c.stretched(j, m), m @ shift[j]
-            maps.append((c.map_of(v, spectrum), moved))
-            if cumulative:
-                # Aligned predecessors: their content moved back to the origin.
-                py, px = np.exp(2j * np.pi * c.fy * moved[1]), np.exp(2j * np.pi * c.fx * moved[0])
-                total = total + spectrum * py.astype(np.complex64) * px.astype(np.complex64)
-        peaks = [_peaks(corr, 4) for corr, _ in maps]
-        candidates = [
-            np.array([x, y]) + moved
-            for found, (_, moved) in zip(peaks, maps, strict=True)
-            for x, y, _ in found
-        ]
-        if cumulative and len(near) > 1:
-            summed = c.map_of(v, total)
-            maps_all = [*maps, (summed, np.zeros(2))]
-            candidates += [np.array([x, y]) for x, y, _ in _peaks(summed, 4)]
-        else:
-            maps_all = maps
-        scores = [
-            sum(min(_height(corr, s - moved, 3), 20.0) for corr, moved in maps_all)
-            for s in candidates
-        ]
-        best = candidates[int(np.argmax(scores))]
-        strength[v] = max(_height(corr, best - moved, 3) for corr, moved in maps_all)
-        if strength[v] < trusted_sd:
-            reasons[v] = f"its correlation peak is weak ({strength[v]:.1f} SD)"
-            continue
-        shift[v] = best
-        for j, (_, moved), found in zip(near, maps, peaks, strict=True):
-            for x, y, z in found:
-                d = np.array([x, y])
-                if np.hypot(*(d + moved - best)) < 5:
-                    pairs.append((v, j, c.matrix(v, j, cosine_stretch), d, z))
-                    break
-        done.append(v)
+    with ThreadPoolExecutor(2) as pool:
+        for k, v in enumerate(order):
+            monitor.step(n + k, 2 * n, f"correlating view {v + 1}")
+            near = sorted(done, key=lambda j: abs(tilt[j] - tilt[v]))[:3]
+            maps: list[tuple[Image, Floats]] = []
+            total: Any = 0
+            c.spectrum(v)
+
+            def against(j: int, v: int = v) -> tuple[Any, Image, Floats]:
+                m = c.matrix(v, j, cosine_stretch)
+                spectrum = c.stretched(j, m)
+                moved: Floats = m @ shift[j]
+                return spectrum, c.map_of(v, spectrum), moved
+
+            for spectrum, corr, moved in pool.map(against, near):
+                maps.append((corr, moved))
+                if cumulative:
+                    # Aligned predecessors: their content moved back to the origin.
+                    py, px = (
+                        np.exp(2j * np.pi * c.fy * moved[1]),
+                        np.exp(2j * np.pi * c.fx * moved[0]),
+                    )
+                    total = total + spectrum * py.astype(np.complex64) * px.astype(np.complex64)
+            peaks = [_peaks(corr, 4) for corr, _ in maps]
+            candidates = [
+                np.array([x, y]) + moved
+                for found, (_, moved) in zip(peaks, maps, strict=True)
+                for x, y, _ in found
+            ]
+            if cumulative and len(near) > 1:
+                summed = c.map_of(v, total)
+                maps_all = [*maps, (summed, np.zeros(2))]
+                candidates += [np.array([x, y]) for x, y, _ in _peaks(summed, 4)]
+            else:
+                maps_all = maps
+            scores = [
+                sum(min(_height(corr, s - moved, 3), 20.0) for corr, moved in maps_all)
+                for s in candidates
+            ]
+            best = candidates[int(np.argmax(scores))]
+            strength[v] = max(_height(corr, best - moved, 3) for corr, moved in maps_all)
+            if strength[v] < trusted_sd:
+                reasons[v] = f"its correlation peak is weak ({strength[v]:.1f} SD)"
+                continue
+            shift[v] = best
+            for j, (_, moved), found in zip(near, maps, peaks, strict=True):
+                for x, y, z in found:
+                    d = np.array([x, y])
+                    if np.hypot(*(d + moved - best)) < 5:
+                        pairs.append((v, j, c.matrix(v, j, cosine_stretch), d, z))
+                        break
+            done.append(v)
     good = np.array([not r for r in reasons])
     if pairs:
         solved = _solve(n, start, pairs, shift)

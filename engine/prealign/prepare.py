@@ -108,7 +108,7 @@ def prepare_view(
     mean = float(small[valid].mean())
     centred: Image = (small - np.float32(mean)) * soft
     if highpass_px > 0:
-        top = _blur(centred, highpass_px)
+        top: npt.NDArray[Any] = _blur(centred, highpass_px)
         if not valid.all():
             top = top / np.maximum(_blur(soft, highpass_px), np.float32(0.02))
         centred = (centred - top) * soft

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -58,20 +59,26 @@ class Preprocess(Protocol):
         n_views = len(stack)
         binning = params.binning
         work: npt.NDArray[Any] | None = None
-        for v in range(n_views):
-            context.monitor.step(v, n_views, "preprocess")
-            view = np.asarray(stack[v])
+
+        def one(view: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+            count = 0
             if params.erase_spikes and np.isfinite(view).all():
                 view, spikes = erase_spikes(view)
-                if spikes:
-                    context.say(f"view {v + 1}: {len(spikes)} spikes erased")
-            if binning > 1:
-                view = bin_view(view, binning, params.antialias)
-            if work is None:
-                scaled = params.truncate_sd > 0 or params.densities != "none"
-                kind = np.dtype(np.float32) if scaled else _working_type(view.dtype)
-                work = np.empty((n_views, *view.shape), kind)
-            work[v] = view
+                count = len(spikes)
+            return (bin_view(view, binning, params.antialias) if binning > 1 else view), count
+
+        with ThreadPoolExecutor(2) as pool:
+            for first in range(0, n_views, 4):
+                context.monitor.step(first, n_views, "preprocess")
+                some = [np.asarray(stack[v]) for v in range(first, min(first + 4, n_views))]
+                for v, (view, count) in enumerate(pool.map(one, some), first):
+                    if count:
+                        context.say(f"view {v + 1}: {count} spikes erased")
+                    if work is None:
+                        scaled = params.truncate_sd > 0 or params.densities != "none"
+                        kind = np.dtype(np.float32) if scaled else _working_type(view.dtype)
+                        work = np.empty((n_views, *view.shape), kind)
+                    work[v] = view
         assert work is not None
         # The views are judged as they are: scaling would hide a dark or a constant one.
         verdicts = examine_views(work, tilt_deg, axis_deg)
