@@ -18,6 +18,7 @@ from tiltwright.engine.solve.gauge import fix_gauge
 from tiltwright.engine.solve.variables import Variables
 
 _BY_HAND = {"automatic": False}
+_VARIES = ("group", "all")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class FiducialAlignment(Protocol):
             shown_if={"distortion": "full"}, help="Views per skew variable.",
         )  # fmt: skip
         steadiness_deg: float = parameter(
-            0.05, label="Steadiness of the views", unit="deg", ge=0, le=5, expert=True,
+            0.07, label="Steadiness of the views", unit="deg", ge=0, le=5, expert=True,
             shown_if={"automatic": True},
             help="Believed scatter of rotation and tilt between views; 0 believes nothing.",
         )  # fmt: skip
@@ -133,10 +134,16 @@ class FiducialAlignment(Protocol):
                     )
                 }
             )  # fmt: skip
-        context.say(f"variables: {describe(variables)}")
         context.monitor.step(1, 2, "fiducial alignment")
         prior = None
-        if params.automatic and params.steadiness_deg > 0 and variables.rotation == "all":
+        if params.automatic and params.steadiness_deg > 0 and variables.rotation in _VARIES:
+            # What varies in groups varies from view to view, only less: the prior says how much.
+            free: dict[str, Any] = {
+                kind: "all"
+                for kind in ("rotation", "tilt", "magnification")
+                if getattr(variables, kind) == "group"
+            }
+            variables = replace(variables, **free)
             # Each view may turn, but about the axis that all of them share.
             shared = solve(
                 tracks, tilt_deg, axis_deg, replace(variables, rotation="one"),
@@ -152,6 +159,7 @@ class FiducialAlignment(Protocol):
             tracks, tilt_deg, axis_deg, variables, used_views=used, robust=params.robust,
             initial=start, prior=prior,
         )  # fmt: skip
+        context.say(f"variables: {describe(variables)}")
         geometry, xyz, surface = fix_gauge(solution, two_surfaces=params.two_surfaces)
         if not params.solve_x_tilt:
             xyz = xyz @ _about(0, geometry.x_tilt_deg).T

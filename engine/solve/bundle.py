@@ -278,6 +278,9 @@ def solve(
     measured: Bools = np.asarray(finite[np.ix_(rows, seen)], np.bool_)
     xy = np.where(measured[..., None], xy_all[np.ix_(rows, seen)], np.nan)
     maps = linear_maps(variables, tilt[seen])
+    if prior is not None and variables.tilt == "all":
+        # The prior holds the offset, so that the least tilted view need not be held.
+        maps[4] = np.eye(len(base))
     g = stacked(maps)
     freedom = 1 - (g.shape[1] + 3 * len(xy) - 3) / (2 * measured.sum())
     freedom = float(np.sqrt(max(freedom, 0.05)))
