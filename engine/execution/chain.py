@@ -33,7 +33,7 @@ LEAST_POINTS = 3
 """A view with fewer measured points than this is not determined by them, hence lost."""
 
 
-LEAST_COVER = 0.85
+LEAST_COVER = 0.7
 """Part of the used views that a track must cover to be kept beyond the number asked for."""
 
 

@@ -81,7 +81,7 @@ class FiducialAlignment(Protocol):
             shown_if={"distortion": "full"}, help="Views per skew variable.",
         )  # fmt: skip
         steadiness_deg: float = parameter(
-            0.05, label="Steadiness of the views", unit="deg", ge=0, le=5, expert=True,
+            0.15, label="Steadiness of the views", unit="deg", ge=0, le=5, expert=True,
             shown_if={"automatic": True},
             help="Believed scatter of rotation and tilt between views; 0 believes nothing.",
         )  # fmt: skip
