@@ -72,7 +72,8 @@ def test_real_series() -> None:
     assert not found.distrusted.any()
     miss = found.shift_px - np.array(truth["shift"])
     miss -= np.median(miss, axis=0)
-    # Outside this range the layer of the specimen that is followed changes (see the truth).
+    # Beyond this range views 1 and 29 to 31 are 7 to 26 px off, why is not known; the tracker
+    # votes for its own shifts and recovers them.
     inner = np.abs(truth["nominal"]) < 42
     assert np.hypot(*miss[inner].T).max() < 5
     assert np.hypot(*miss.T).max() < 35

@@ -13,7 +13,16 @@ from tiltwright.engine.stack.spikes import erase_spikes
 
 @pytest.mark.parametrize(
     ("n", "b", "size"),
-    [(4092, 4, 1024), (5760, 4, 1440), (1022, 4, 256), (66, 4, 18), (1023, 4, 257), (65, 4, 17)],
+    [
+        (4092, 4, 1024),
+        (5760, 4, 1440),
+        (1022, 4, 256),
+        (66, 4, 18),
+        (1023, 4, 257),
+        (65, 4, 17),
+        (1021, 4, 255),
+        (7, 1, 7),
+    ],
 )
 def test_sizes_are_those_measured(n: int, b: int, size: int) -> None:
     assert binned_size(n, b) == size

@@ -1,4 +1,4 @@
-"""Speed of detection and centring; ratios against the obvious scipy form."""
+"""Speed of detection and centring."""
 
 from __future__ import annotations
 
