@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.transform import Floats, invert, rotation
 
 
@@ -39,6 +40,35 @@ class ViewGeometry:
         t = np.array(tilt_deg, dtype=np.float64)
         zero = np.zeros_like(t)
         return cls(t, np.full_like(t, axis_deg), zero + 1, zero, zero.copy(), np.zeros((len(t), 2)))
+
+    @classmethod
+    def from_transforms(
+        cls, transforms: Floats, tilt_deg: npt.ArrayLike, x_tilt_deg: float = 0.0
+    ) -> ViewGeometry:
+        """The geometry that given ``.xf`` transforms ``(n_views, 2, 3)`` undo.
+
+        Raises
+        ------
+        InputError
+            A transform that is singular or mirrors the image.
+        """
+        a = np.asarray(transforms, np.float64)
+        determinant = np.linalg.det(a[..., :2])
+        bad = np.flatnonzero(~(determinant > 1e-6))
+        if len(bad):
+            raise InputError(f"the transform of view {bad[0] + 1} cannot be undone or mirrors")
+        forward = invert(a)
+        m = forward[..., :2]
+        # m = R(phi) T with T upper triangular: T = m [[1 + stretch, skew], [0, 1]].
+        phi = np.arctan2(m[:, 1, 0], m[:, 0, 0])
+        turn = np.stack([np.cos(phi), np.sin(phi)], -1)
+        first = np.hypot(m[:, 0, 0], m[:, 1, 0])
+        magnification = np.linalg.det(m) / first
+        skew = np.einsum("vi,vi->v", turn, m[:, :, 1]) / magnification
+        return cls(
+            np.array(tilt_deg, np.float64), np.rad2deg(phi), magnification,
+            first / magnification - 1, skew, forward[..., 2].copy(), float(x_tilt_deg),
+        )  # fmt: skip
 
     @property
     def n_views(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,44 @@ from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.mdoc import Mdoc, read_mdoc
 from tiltwright.engine.io.stack import open_image_stack
 from tiltwright.engine.io.text import read_angles
+from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.stack.binning import BinnedFrame
+
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class TiltSeries:
-    """A memory-mapped stack ``(n_views, ny, nx)`` with its metadata.
+    """A memory-mapped stack ``(n_views, ny, nx)``, its metadata, and what steps have added.
+
+    Everything is per view of the *raw* stack and in its pixels; views are never renumbered.
 
     Attributes
     ----------
+    path : Path
+        Of the raw stack.
+    stack : (n_views, ny, nx)
+        Anything that gives a view when indexed.
     tilt_deg : (n_views,) float64, read-only
         Nominal tilt angles.
     axis_deg, pixel_size_a : float
-    excluded : (n_views,) bool, read-only
-        Views that a person left out.
+    excluded, kept : (n_views,) bool, read-only
+        Views that a person left out, or kept against the advice of a step.
     origin : (x, y, z), angstrom
+    name : str
+    order : (n_views,) int64, read-only
+        Rank of each view in the order of acquisition, from 1; known only with an mdoc, else the
+        order in the file.
+    order_known : bool
+    dose : (n_views,) float64, optional, read-only
+        Electrons per square angstrom of each view alone.
+    suspect : mapping
+        View (0-based) to the reason why a step leaves it out.
+    work : optional
+        The preprocessed stack, raw binned by ``binning``; ``None`` is the raw stack itself.
+    work_path : Path, optional
+        Where it lies; ``None`` while it is in memory only.
+    alignment : Alignment, optional
     """
 
     path: Path
@@ -34,13 +59,31 @@ class TiltSeries:
     tilt_deg: npt.NDArray[np.float64]
     axis_deg: float
     pixel_size_a: float
-    excluded: npt.NDArray[np.bool_]
+    excluded: Bools
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    name: str = ""
+    order: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    order_known: bool = False
+    dose: npt.NDArray[np.float64] | None = None
+    kept: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+    suspect: Mapping[int, str] = field(default_factory=dict)
+    work: Any = None
+    work_path: Path | None = None
+    binning: int = 1
+    alignment: Alignment | None = None
 
-    @property
-    def name(self) -> str:
-        """Name of the series: the file's without its ending."""
-        return self.path.stem
+    def __post_init__(self) -> None:
+        """Fill in what can be derived."""
+        n = len(self.tilt_deg)
+        if not self.name:
+            object.__setattr__(self, "name", self.path.stem)
+        if not len(self.order):
+            object.__setattr__(self, "order", np.arange(1, n + 1))
+        if not len(self.kept):
+            object.__setattr__(self, "kept", np.zeros(n, np.bool_))
+        for array in (self.tilt_deg, self.excluded, self.kept, self.order, self.dose):
+            if array is not None:
+                array.flags.writeable = False
 
     @property
     def n_views(self) -> int:
@@ -51,6 +94,60 @@ class TiltSeries:
     def size(self) -> tuple[int, int]:
         """``(nx, ny)`` of a raw view."""
         return int(self.stack.shape[2]), int(self.stack.shape[1])
+
+    @property
+    def images(self) -> Any:
+        """The stack that the next step works on."""
+        return self.stack if self.work is None else self.work
+
+    @property
+    def frame(self) -> BinnedFrame:
+        """Between the pixels of the raw stack and those of ``images``."""
+        return BinnedFrame(*self.size, self.binning)
+
+    @property
+    def image_pixel_size_a(self) -> float:
+        """Pixel size of ``images``."""
+        return self.pixel_size_a * self.binning
+
+    @property
+    def used(self) -> Bools:
+        """``(n_views,)``: neither excluded by a person nor, unless kept, by a step."""
+        out = ~self.excluded
+        for view in self.suspect:
+            out[view] &= self.kept[view]
+        return out
+
+    def accumulated_dose(self) -> npt.NDArray[np.float64] | None:
+        """Dose before and with each view, ``(n_views,)``; ``None`` without dose or order."""
+        if self.dose is None or not self.order_known:
+            return None
+        return np.array([self.dose[self.order <= k].sum() for k in self.order])
+
+    def image_transforms(self) -> npt.NDArray[np.float64]:
+        """The alignment's transforms in pixels of ``images``, ``(n_views, 2, 3)``.
+
+        Raises
+        ------
+        InputError
+            The series has no alignment.
+        """
+        if self.alignment is None:
+            raise InputError(f"{self.name}: is not aligned; run an alignment first")
+        xf = self.alignment.transforms.copy()
+        frame = self.frame
+        xf[..., 2] = (xf[..., 2] + xf[..., :2] @ frame.offset) / frame.scale
+        return xf
+
+    def suspected(self, reasons: Mapping[int, str]) -> TiltSeries:
+        """The series with more views in doubt; a reason given first stays."""
+        return replace(self, suspect=dict(sorted({**reasons, **self.suspect}.items())))
+
+    def describe(self) -> str:
+        """``41 x 1440 x 1024, 5.52 Å/px +ali``, as users of the field read it."""
+        ny, nx = self.images.shape[1:]
+        text = f"{self.n_views} x {nx} x {ny}, {self.image_pixel_size_a:.4g} Å/px"
+        return text + (" +ali" if self.alignment is not None else "")
 
 
 def load_tilt_series(
@@ -113,8 +210,19 @@ def load_tilt_series(
         if not 1 <= view <= n_views:
             raise InputError(f"--exclude {view}: the series has views 1 to {n_views}")
         excluded[view - 1] = True
-    angles.flags.writeable = excluded.flags.writeable = False
-    return TiltSeries(path, stack, angles, float(axis), float(pixel), excluded, info.origin)
+    rank, dose = _acquisition(notes, n_views)
+    return TiltSeries(
+        path, stack, angles, float(axis), float(pixel), excluded, info.origin,
+        order=np.arange(1, n_views + 1) if rank is None else rank + 1,
+        order_known=rank is not None, dose=dose,
+    )  # fmt: skip
+
+
+def _acquisition(notes: Mdoc | None, n_views: int) -> tuple[Any, Any]:
+    """Rank by time and dose of each view from an mdoc that has as many sections."""
+    if notes is None or len(notes.sections) != n_views:
+        return None, None
+    return notes.acquisition_order, notes.doses
 
 
 def _mdoc_of(path: Path, mdoc: Path | None) -> Mdoc | None:
