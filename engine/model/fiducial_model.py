@@ -101,7 +101,7 @@ class FiducialModel:
     @property
     def measured(self) -> npt.NDArray[np.bool_]:
         """``(n_tracks, n_views)``: a point that was seen, not only filled in."""
-        return (self.flag == Flag.MEASURED) | (self.flag == Flag.EDITED)
+        return np.isin(self.flag, (Flag.MEASURED, Flag.EDITED))
 
     @property
     def n_points(self) -> int:
