@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.geometry.projection import ViewGeometry
-from tiltwright.engine.geometry.transform import Floats
+from tiltwright.engine.geometry.transform import Floats, identity
 
 Ints = npt.NDArray[np.int64]
 MATRIX_DECIMALS, SHIFT_DECIMALS, ANGLE_DECIMALS = 7, 4, 4
@@ -80,6 +80,8 @@ class Alignment:
         Only a fiducial alignment has one.
     strength : (n_views,) float64, optional
         Height of the correlation peak of each view, in SD (coarse alignment only).
+    valid : (n_views,) bool, read-only
+        False for views that were excluded when it was made: their transform says nothing.
     """
 
     transforms: Floats
@@ -88,6 +90,7 @@ class Alignment:
     kind: Literal["coarse", "fiducial", "imported"] = "imported"
     fit: Fit | None = None
     strength: Floats | None = None
+    valid: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         """Round to what the files hold, so that reading them back changes nothing."""
@@ -95,10 +98,18 @@ class Alignment:
         xf[..., :2] = np.round(xf[..., :2], MATRIX_DECIMALS)
         xf[..., 2] = np.round(xf[..., 2], SHIFT_DECIMALS)
         tilt = np.round(np.array(self.tilt_deg, np.float64), ANGLE_DECIMALS)
-        xf.flags.writeable = tilt.flags.writeable = False
+        valid = np.ones(len(tilt), np.bool_) if not len(self.valid) else self.valid.copy()
+        xf[~valid] = identity(1)[0]
+        xf.flags.writeable = tilt.flags.writeable = valid.flags.writeable = False
+        object.__setattr__(self, "valid", valid)
         object.__setattr__(self, "transforms", xf)
         object.__setattr__(self, "tilt_deg", tilt)
         object.__setattr__(self, "x_tilt_deg", round(float(self.x_tilt_deg), ANGLE_DECIMALS))
+
+    @classmethod
+    def of_geometry(cls, geometry: ViewGeometry, **rest: Any) -> Alignment:
+        """The alignment that undoes ``geometry``; ``rest`` are other attributes."""
+        return cls(geometry.transforms(), geometry.tilt_deg, geometry.x_tilt_deg, **rest)
 
     def geometry(self) -> ViewGeometry:
         """Rotation, magnification, distortion and shift of each view."""

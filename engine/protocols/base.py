@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.progress import SILENT, Monitor
 
 
@@ -52,36 +53,90 @@ def parameter(
 
 @dataclass
 class Context:
-    """What a running protocol may use of its surroundings."""
+    """What a running protocol may use of its surroundings.
+
+    ``folder`` is where files too large for memory are written; ``notes`` collects what the
+    report must say.
+    """
 
     monitor: Monitor = SILENT
     log: Callable[[str], None] = lambda text: None
     threads: int = 2
-    scratch: Path | None = None
+    folder: Path = Path(".")
     lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         """Write a line to the log of the run."""
         self.lines.append(text)
         self.log(text)
 
+    def note(self, text: str) -> None:
+        """Say it, and have it stand in the report."""
+        self.notes.append(text)
+        self.say(text)
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or an output of a protocol: a set with one object per tilt series.
+
+    Attributes
+    ----------
+    kind : type
+        ``TiltSeries``, ``FiducialModel`` or ``Tomogram``.
+    label : str
+    aligned : bool
+        Only tilt series with an alignment (``+ali``) fit.
+    optional : bool
+    """
+
+    kind: type
+    label: str
+    aligned: bool = False
+    optional: bool = False
+
 
 class Protocol:
-    """Base of the steps. A subclass declares; :meth:`run` calls the numerics."""
+    """Base of the steps. A subclass declares; :meth:`run` calls the numerics for one series."""
 
     key: ClassVar[str]
     version: ClassVar[int] = 1
     title: ClassVar[str]
+    section: ClassVar[str] = ""
     citation: ClassVar[str] = ""
+    inspect: ClassVar[str] = ""
+    """What a person should look at in the result."""
+    inputs: ClassVar[Mapping[str, Port]] = {}
+    outputs: ClassVar[Mapping[str, Port]] = {}
     Params: ClassVar[type[Parameters]] = Parameters
 
     @classmethod
-    def run_key(cls, params: Parameters, input_hashes: list[str]) -> str:
+    def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
+        """Process one series: an object for each of ``outputs``.
+
+        Raises
+        ------
+        InputError, DataError, Cancelled
+        """
+        raise TypeError(f"{cls.__name__} declares no run()")
+
+    @classmethod
+    def run_key(cls, params: Parameters, input_hashes: Sequence[str]) -> str:
         """Identity of a run: what would be computed again if any part of it changed."""
         text = json.dumps(
-            [cls.key, cls.version, params.model_dump(mode="json"), input_hashes], sort_keys=True
+            [cls.key, cls.version, params.model_dump(mode="json"), list(input_hashes)],
+            sort_keys=True,
         )
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def leave_out(series: TiltSeries, reasons: Mapping[int, str], context: Context) -> TiltSeries:
+    """The series with more views in doubt (view, 0-based, to the reason), said in the log."""
+    for view, reason in sorted(reasons.items()):
+        if view not in series.suspect:
+            context.say(f"view {view + 1} is left out: {reason}")
+    return series.suspected(reasons)
 
 
 def content_hash(path: Path) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.geometry.projection import ViewGeometry
+from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.prealign import axis as axis_search
 from tiltwright.engine.prealign.correlate import PrealignResult, prealign
 from tiltwright.engine.protocols import base
-from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 
 
 class CoarsePrealignment(Protocol):
@@ -19,6 +24,13 @@ class CoarsePrealignment(Protocol):
     key = "coarse-prealignment"
     title = "Coarse prealignment"
     citation = "Guckenberger 1982, doi:10.1016/0304-3991(82)90026-3"
+    section = "Alignment"
+    inspect = (
+        "Jumps between neighbouring views are gone, features stay roughly in place, and the order "
+        "of the views is right. Switch on Interpolated to see the shifts applied."
+    )
+    inputs: ClassVar = {"tilt_series": Port(TiltSeries, "Tilt series")}
+    outputs: ClassVar = {"tilt_series": Port(TiltSeries, "Coarsely aligned tilt series")}
 
     class Params(base.Parameters):
         cumulative: bool = parameter(
@@ -50,8 +62,26 @@ class CoarsePrealignment(Protocol):
             help="Say so when another axis angle makes the series clearly more consistent.",
         )  # fmt: skip
 
+    @classmethod
+    def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
+        """Align one series coarsely; the images stay untouched."""
+        series: TiltSeries = inputs["tilt_series"]
+        frame = series.frame
+        result, message = cls.compute(
+            series.images, series.tilt_deg, series.axis_deg, ~series.used, params, context
+        )
+        if message:
+            context.note(message)
+        geometry = ViewGeometry.nominal(series.tilt_deg, series.axis_deg)
+        shifts = result.shift_px * frame.scale + frame.offset
+        alignment = Alignment.of_geometry(
+            geometry.with_shifts(shifts), valid=~series.excluded, kind="coarse",
+            strength=result.peak_strength,
+        )  # fmt: skip
+        return {"tilt_series": replace(series, alignment=alignment)}
+
     @staticmethod
-    def run(
+    def compute(
         work: npt.NDArray[Any],
         tilt_deg: npt.NDArray[np.float64],
         axis_deg: float,

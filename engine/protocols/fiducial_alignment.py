@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tiltwright.engine.errors import DataError
+from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
+from tiltwright.engine.model.alignment import Alignment, Fit
+from tiltwright.engine.model.fiducial_model import FiducialModel as Model
+from tiltwright.engine.model.fiducial_model import Flag
+from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
-from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 from tiltwright.engine.solve.auto import choose_variables
 from tiltwright.engine.solve.bundle import Prior, Solution, solve
 from tiltwright.engine.solve.gauge import fix_gauge
@@ -38,6 +43,19 @@ class FiducialAlignment(Protocol):
     key = "fiducial-alignment"
     title = "Fiducial alignment"
     citation = "Lawrence 1992; Triggs et al. 2000, doi:10.1007/3-540-44480-7_21"
+    section = "Alignment"
+    inspect = (
+        "Mean residual below 1 px and a leave-one-out error close to it; no view and no bead that "
+        "stands out; the interpolated series turns smoothly about a vertical axis."
+    )
+    inputs: ClassVar = {
+        "tilt_series": Port(TiltSeries, "Tilt series", aligned=True),
+        "fiducial_model": Port(Model, "Fiducial model"),
+    }
+    outputs: ClassVar = {
+        "tilt_series": Port(TiltSeries, "Aligned tilt series", aligned=True),
+        "fiducial_model": Port(Model, "Fiducial model without gaps"),
+    }
 
     class Params(base.Parameters):
         automatic: bool = parameter(
@@ -102,8 +120,46 @@ class FiducialAlignment(Protocol):
             help="Turn the specimen about x so that the bead surfaces lie flat.",
         )  # fmt: skip
 
+    @classmethod
+    def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
+        """Align one series by its fiducial model."""
+        series: TiltSeries = inputs["tilt_series"]
+        model: Model = inputs["fiducial_model"]
+        if model.n_views != series.n_views or model.size_px != series.size:
+            raise InputError(
+                f"fiducial-alignment: the model has {model.n_views} views of {model.size_px}, the "
+                f"series {series.name} {series.n_views} of {series.size}"
+            )
+        measured = np.where(
+            model.measured[..., None] & series.used[None, :, None], model.xy, np.nan
+        )
+        start = None
+        if series.alignment is not None:
+            # Only the shifts are handed on: what is held fixed must be the nominal values.
+            nominal = ViewGeometry.nominal(series.tilt_deg, series.axis_deg)
+            start = nominal.with_shifts(series.alignment.geometry().shift_px)
+        aligned = cls.compute(
+            measured, series.tilt_deg, series.axis_deg, series.used, start, params, context
+        )
+        s = aligned.solution
+        alignment = Alignment.of_geometry(
+            aligned.geometry, valid=~series.excluded, kind="fiducial",
+            fit=Fit(
+                aligned.xyz, aligned.surface, s.residual_px, s.weight, s.loo_px, s.sd,
+                s.mean_residual_px, s.weighted_mean_px, s.leave_one_out_px,
+                describe(s.variables), tuple(aligned.candidates),
+            ),
+        )  # fmt: skip
+        gaps = ~np.isfinite(measured[..., 0])
+        complete = np.where(gaps[..., None], aligned.geometry.project(aligned.xyz), measured)
+        filled = Model.from_tracks(
+            complete, model.size_px, model.diameter_px, surface=aligned.surface,
+            flag=np.where(gaps, Flag.FILLED, model.flag).astype(np.uint8), sigma_px=model.sigma_px,
+        )  # fmt: skip
+        return {"tilt_series": replace(series, alignment=alignment), "fiducial_model": filled}
+
     @staticmethod
-    def run(
+    def compute(
         tracks: npt.NDArray[np.float64],
         tilt_deg: npt.NDArray[np.float64],
         axis_deg: float,

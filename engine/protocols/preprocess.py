@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.errors import DataError, InputError
+from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.prealign.views import ViewVerdict, examine_views
 from tiltwright.engine.protocols import base
-from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.protocols.base import Context, Port, Protocol, leave_out, parameter
 from tiltwright.engine.stack.binning import bin_view
 from tiltwright.engine.stack.densities import scale_densities, truncate_outliers
 from tiltwright.engine.stack.spikes import erase_spikes
@@ -23,6 +27,12 @@ class Preprocess(Protocol):
 
     key = "preprocess"
     title = "Tilt-series preprocess"
+    section = "Tilt series"
+    inspect = (
+        "Monotonic tilt angles, no missing or double views, contrast over the whole range, size."
+    )
+    inputs: ClassVar = {"tilt_series": Port(TiltSeries, "Tilt series")}
+    outputs: ClassVar = {"tilt_series": Port(TiltSeries, "Preprocessed tilt series")}
 
     class Params(base.Parameters):
         binning: int = parameter(
@@ -47,8 +57,30 @@ class Preprocess(Protocol):
             help="Clip values further than this from the mean; 0 clips nothing.",
         )  # fmt: skip
 
+    @classmethod
+    def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
+        """Bin, erase, scale and judge one series; the result is in memory."""
+        series: TiltSeries = inputs["tilt_series"]
+        if params.binning > 1 and series.binning > 1:
+            raise InputError(
+                f"preprocess: {series.name} is binned by {series.binning} already; take the "
+                "series before that, or binning 1"
+            )
+        work, verdicts = cls.compute(
+            series.images, series.tilt_deg, series.axis_deg, params, context
+        )
+        binning = series.binning * params.binning
+        out = replace(series, work=work, work_path=None, binning=binning)
+        reasons = {v.view: f"{v.kind}: {v.reason}" for v in verdicts}
+        out = leave_out(out, reasons, context)
+        if out.used.sum() < 3:
+            raise DataError(
+                f"only {int(out.used.sum())} of {out.n_views} views can be used; look at the stack"
+            )
+        return {"tilt_series": out}
+
     @staticmethod
-    def run(
+    def compute(
         stack: Stack,
         tilt_deg: npt.NDArray[np.float64],
         axis_deg: float,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.protocols import base
-from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 from tiltwright.engine.recon.wbp import Reconstruction as Result
 from tiltwright.engine.recon.wbp import reconstruct_series
 
@@ -20,6 +24,13 @@ class Reconstruction(Protocol):
     key = "reconstruction"
     title = "Tomogram reconstruction"
     citation = "Radermacher 2006, doi:10.1007/978-0-387-69008-7_9"
+    section = "Reconstruction"
+    inspect = (
+        "Is the specimen centred in Z? How much empty volume is at the top and at the bottom? "
+        "Beads should be round in XY and short crosses, not bananas, in XZ."
+    )
+    inputs: ClassVar = {"tilt_series": Port(TiltSeries, "Aligned tilt series", aligned=True)}
+    outputs: ClassVar = {"tomogram": Port(Tomogram, "Tomogram")}
 
     class Params(base.Parameters):
         thickness: int = parameter(
@@ -57,8 +68,27 @@ class Reconstruction(Protocol):
             help="int16 is half the size; its scale and offset stand in a label of the file.",
         )  # fmt: skip
 
+    @classmethod
+    def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
+        """Reconstruct one aligned series into ``NAME_rec.mrc``."""
+        series: TiltSeries = inputs["tilt_series"]
+        if series.alignment is None:
+            raise InputError(f"reconstruction: {series.name} is not aligned yet")
+        alignment = series.alignment
+        for view in np.flatnonzero(series.used & ~alignment.valid):
+            context.say(f"view {view + 1} is left out: it was excluded when the series was aligned")
+        path = context.folder / f"{series.name}_rec.mrc"
+        done = cls.compute(
+            series.images, series.image_transforms(), alignment.tilt_deg, alignment.x_tilt_deg,
+            series.axis_deg, series.used & alignment.valid, series.image_pixel_size_a, path, params,
+            context,
+        )  # fmt: skip
+        nz, ny, nx = done.shape
+        origin = (-(nx - 1) / 2 - params.shift_x, -(ny - 1) / 2, -(nz - 1) / 2 - params.shift_z)
+        return {"tomogram": open_tomogram(path, series.name, origin)}
+
     @staticmethod
-    def run(
+    def compute(
         work: npt.NDArray[Any],
         transforms: npt.NDArray[np.float64],
         tilt_deg: npt.NDArray[np.float64],
