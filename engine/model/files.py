@@ -77,7 +77,11 @@ def write_model(folder: Path, name: str, model: FiducialModel, series: TiltSerie
 
 
 def read_model(
-    path: Path, series: TiltSeries, diameter_px: float, points: Path | None = None
+    path: Path,
+    n_views: int,
+    size_px: tuple[int, int],
+    diameter_px: float,
+    points: Path | None = None,
 ) -> FiducialModel:
     """Read a ``.fid`` of the raw stack, with the ``_points.csv`` beside it if there is one.
 
@@ -87,11 +91,10 @@ def read_model(
         Damaged, or a point lies in a view that the series does not have.
     """
     contours, surfaces = read_fiducial_model(path)
-    n_views = series.n_views
     xy = np.full((len(contours), n_views, 2), np.nan)
     flag = np.zeros(xy.shape[:2], np.uint8)
     sigma = np.full(xy.shape[:2], np.nan)
-    centre = image_centre(*series.size)
+    centre = image_centre(*size_px)
     for k, contour in enumerate(contours):
         views = np.rint(contour[:, 2]).astype(np.int64)
         if len(views) and not (views.min() >= 0 and views.max() < n_views):
@@ -106,7 +109,7 @@ def read_model(
                 sigma[t, v] = float(row["sigma"])
     side = np.clip(np.array(surfaces, np.int64) - 1, 0, None)
     return FiducialModel.from_tracks(
-        xy, series.size, diameter_px, surface=side, flag=flag, sigma_px=sigma
+        xy, size_px, diameter_px, surface=side, flag=flag, sigma_px=sigma
     )
 
 
@@ -190,13 +193,14 @@ def read_transforms(
 
 
 def read_fit(
-    folder: Path,
+    xyz_file: Path,
+    table: Path,
     series: TiltSeries,
-    model: FiducialModel,
-    numbers: dict[str, float],
-    variables: str,
+    n_tracks: int,
+    surface: npt.NDArray[np.int64],
+    numbers: Mapping[str, Any],
 ) -> Fit:
-    """The fit of a fiducial alignment, from ``.xyz`` and ``_residuals.csv``.
+    """The fit of a fiducial alignment, from its ``.xyz`` and ``_residuals.csv``.
 
     ``numbers`` are the other attributes of a :class:`Fit`: the means, and how they were chosen.
 
@@ -206,18 +210,15 @@ def read_fit(
         A file is missing, damaged, or speaks of other beads or views.
     """
     nx, ny = aligned_size(*series.size, series.axis_deg)
-    n_tracks = model.n_tracks
-    path = folder / f"{series.name}.xyz"
-    positions = read_xyz(path)
+    positions = read_xyz(xyz_file)
     which = positions.contours - 1
-    if len(which) and not (which.min() >= 0 and which.max() < n_tracks):
-        raise InputError(f"{path}: speaks of beads that the model does not have")
+    if len(which) and not (0 <= which.min() and which.max() < n_tracks):
+        raise InputError(f"{xyz_file}: speaks of beads that the model does not have")
     xyz = np.full((n_tracks, 3), np.nan)
     xyz[which] = positions.xyz_px - [nx / 2, ny / 2, 0.0]
     shape = (n_tracks, series.n_views)
     residual = np.full((*shape, 2), np.nan)
     weight, loo, sd = np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan)
-    table = folder / f"{series.name}_residuals.csv"
     for row in _rows(table, _RESIDUALS):
         at = int(row["contour"]) - 1, int(row["view"]) - 1
         if not (0 <= at[0] < shape[0] and 0 <= at[1] < shape[1]):
@@ -225,5 +226,4 @@ def read_fit(
         residual[at] = float(row["residual_x"]), float(row["residual_y"])
         weight[at], sd[at] = float(row["weight"]), float(row["sd"])
         loo[at] = float(row["leave_one_out"])
-    surface = np.where(np.isfinite(xyz[:, 0]), model.surface, -1)
     return Fit(xyz, surface, residual, weight, loo, sd, **numbers)

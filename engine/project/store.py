@@ -1,0 +1,235 @@
+"""Objects of the model as files and a record that finds them again.
+
+A record is JSON: metadata and paths, never data that a file holds. Paths inside the output folder
+start with ``own:``, those inside the project with ``project:``, so that both can be moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.mrc import open_stack
+from tiltwright.engine.io.mrc_write import MrcWriter
+from tiltwright.engine.io.stack import open_image_stack
+from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
+from tiltwright.engine.model.files import (
+    read_fit,
+    read_model,
+    read_transforms,
+    write_alignment,
+    write_model,
+)
+from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.model.tomogram import Tomogram
+from tiltwright.engine.project.hashes import file_hash, value_hash
+
+Record = dict[str, Any]
+_FIT_NUMBERS = ("mean_residual_px", "weighted_mean_px", "leave_one_out_px")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run's outputs lie, and the project around them."""
+
+    own: Path
+    project: Path
+
+    def name(self, path: Path) -> str:
+        """A path as it stands in a record."""
+        full = path.absolute()
+        for word, base in (("own", self.own), ("project", self.project)):
+            if full.is_relative_to(base.absolute()):
+                return f"{word}:{full.relative_to(base.absolute()).as_posix()}"
+        return str(full)
+
+    def path(self, name: str) -> Path:
+        """The path that a record names."""
+        word, colon, rest = name.partition(":")
+        bases = {"own": self.own, "project": self.project}
+        return bases[word] / rest if colon and word in bases else Path(name)
+
+
+def save_outputs(made: Mapping[str, Any], inputs: Mapping[str, Any], place: Place) -> Record:
+    """Write the files of a step's outputs for one series; ``{port: record}``.
+
+    Raises
+    ------
+    InputError
+        A file cannot be written.
+    """
+    series = made.get("tilt_series", inputs.get("tilt_series"))
+    model = made.get("fiducial_model")
+    out: Record = {}
+    for port, thing in made.items():
+        if isinstance(thing, TiltSeries):
+            out[port] = _save_series(thing, model, place)
+        elif isinstance(thing, FiducialModel):
+            out[port] = _save_model(thing, series, place)
+        elif isinstance(thing, Tomogram):
+            out[port] = {
+                "kind": "tomogram", "name": thing.name, "path": place.name(thing.path),
+                "shape": list(thing.shape), "pixel_size_a": thing.pixel_size_a,
+                "origin": list(thing.origin),
+            }  # fmt: skip
+    return out
+
+
+def _save_series(series: TiltSeries, model: FiducialModel | None, place: Place) -> Record:
+    record: Record = {
+        "kind": "tilt_series", "name": series.name, "path": place.name(series.path),
+        "tilt_deg": series.tilt_deg.tolist(), "axis_deg": series.axis_deg,
+        "pixel_size_a": series.pixel_size_a, "origin": list(series.origin),
+        "excluded": series.excluded.tolist(), "kept": series.kept.tolist(),
+        "order": series.order.tolist(), "order_known": series.order_known,
+        "dose": None if series.dose is None else series.dose.tolist(),
+        "suspect": {str(v): why for v, why in series.suspect.items()},
+        "binning": series.binning, "work": None, "alignment": None,
+    }  # fmt: skip
+    if series.work is not None:
+        path = series.work_path
+        if path is None:
+            path = place.own / f"{series.name}_pre.mrc"
+            work = series.work
+            with MrcWriter(path, work.shape, work.dtype, series.image_pixel_size_a) as writer:
+                for v in range(len(work)):
+                    writer.write(v, work[v])
+        record["work"] = place.name(path)
+    if series.alignment is not None:
+        record["alignment"] = _save_alignment(series, model, place)
+    return record
+
+
+def _save_alignment(series: TiltSeries, model: FiducialModel | None, place: Place) -> Record:
+    alignment = series.alignment
+    assert alignment is not None
+    files = write_alignment(place.own, series, model)
+    named = {path.name.removeprefix(series.name): place.name(path) for path in files}
+    record: Record = {
+        "kind": alignment.kind, "files": named, "valid": alignment.valid.tolist(), "fit": None,
+        "strength": None if alignment.strength is None else _finite(alignment.strength),
+    }  # fmt: skip
+    fit = alignment.fit
+    if fit is not None:
+        record["fit"] = {name: getattr(fit, name) for name in _FIT_NUMBERS} | {
+            "variables": fit.variables, "candidates": [list(c) for c in fit.candidates],
+            "n_tracks": len(fit.xyz), "surface": fit.surface.tolist(),
+        }  # fmt: skip
+    return record
+
+
+def _finite(values: Any) -> list[float | None]:
+    return [float(x) if np.isfinite(x) else None for x in values]
+
+
+def _save_model(model: FiducialModel, series: TiltSeries, place: Place) -> Record:
+    files = write_model(place.own, series.name, model, series)
+    whole = next((p for p in files if p.name.endswith("_nogaps.fid")), files[0])
+    return {
+        "kind": "fiducial_model", "name": series.name, "diameter_px": model.diameter_px,
+        "size_px": list(model.size_px), "n_views": model.n_views, "fid": place.name(whole),
+        "points": place.name(files[-1]), "n_tracks": model.n_tracks, "n_points": model.n_points,
+        "n_filled": int((model.flag == Flag.FILLED).sum()),
+    }  # fmt: skip
+
+
+def load(record: Mapping[str, Any], place: Place) -> Any:
+    """The object that a record describes.
+
+    Raises
+    ------
+    InputError
+        A file is missing or damaged, or the record is.
+    """
+    makers = {"tilt_series": _load_series, "fiducial_model": _load_model, "tomogram": _load_tomo}
+    try:
+        return makers[record["kind"]](record, place)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InputError(f"{place.own}: a damaged record of an output ({exc!r})") from exc
+
+
+def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
+    path = place.path(r["path"])
+    stack, _, _ = open_image_stack(path)
+    if len(stack) != len(r["tilt_deg"]):
+        raise InputError(f"{path}: has {len(stack)} views now, {len(r['tilt_deg'])} when imported")
+    work = None if r["work"] is None else place.path(r["work"])
+    series = TiltSeries(
+        path, stack, np.array(r["tilt_deg"], np.float64), r["axis_deg"], r["pixel_size_a"],
+        np.array(r["excluded"], np.bool_), tuple(r["origin"]), r["name"],
+        np.array(r["order"], np.int64), r["order_known"],
+        None if r["dose"] is None else np.array(r["dose"], np.float64),
+        np.array(r["kept"], np.bool_), {int(v): why for v, why in r["suspect"].items()},
+        None if work is None else open_stack(work), work, r["binning"],
+    )  # fmt: skip
+    if r["alignment"] is None:
+        return series
+    return _with_alignment(series, r["alignment"], place)
+
+
+def _with_alignment(series: TiltSeries, r: Mapping[str, Any], place: Place) -> TiltSeries:
+    from dataclasses import replace
+
+    files = {ending: place.path(name) for ending, name in r["files"].items()}
+    xf, tilt, x_tilt = read_transforms(
+        files[".xf"], files[".tlt"], files.get(".xtilt"), series.n_views
+    )
+    fit = None
+    if r["fit"] is not None:
+        numbers = dict(r["fit"])
+        surface = np.array(numbers.pop("surface"), np.int64)
+        n_tracks = numbers.pop("n_tracks")
+        numbers["candidates"] = tuple(tuple(c) for c in numbers["candidates"])
+        fit = read_fit(files[".xyz"], files["_residuals.csv"], series, n_tracks, surface, numbers)
+    strength = r["strength"]
+    alignment = Alignment(
+        xf, tilt, x_tilt, r["kind"], fit,
+        None if strength is None else np.array(strength, np.float64),
+        np.array(r["valid"], np.bool_),
+    )  # fmt: skip
+    return replace(series, alignment=alignment)
+
+
+def _load_model(r: Mapping[str, Any], place: Place) -> FiducialModel:
+    return read_model(
+        place.path(r["fid"]), r["n_views"], tuple(r["size_px"]), r["diameter_px"],
+        place.path(r["points"]) if r.get("points") else None,
+    )  # fmt: skip
+
+
+def _load_tomo(r: Mapping[str, Any], place: Place) -> Tomogram:
+    path = place.path(r["path"])
+    if not path.exists():
+        raise InputError(f"{path}: no such file; run the reconstruction again")
+    return Tomogram(
+        r["name"], path, tuple(r["shape"]), r["pixel_size_a"], tuple(r["origin"])
+    )  # fmt: skip
+
+
+def record_hash(record: Mapping[str, Any], place: Place) -> str:
+    """Identity of an output by its content: the record and every file that it names.
+
+    Where the files lie does not matter.
+
+    Raises
+    ------
+    InputError
+        A file is missing.
+    """
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: walk(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return value
+        if isinstance(value, str) and (value.startswith(("own:", "project:", "/"))):
+            return file_hash(place.path(value))
+        return value
+
+    return value_hash(walk(dict(record)))
