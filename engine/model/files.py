@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,26 +93,44 @@ def read_model(
         Damaged, or a point lies in a view that the series does not have.
     """
     contours, surfaces = read_fiducial_model(path)
+    model = model_of_contours(contours, surfaces, n_views, size_px, diameter_px, path)
+    if points is None or not points.exists():
+        return model
+    flag, sigma = model.flag.copy(), np.full(model.flag.shape, np.nan)
+    for row in _rows(points, _POINTS):
+        t, v = int(row["contour"]) - 1, int(row["view"]) - 1
+        if 0 <= t < len(flag) and 0 <= v < n_views and flag[t, v]:
+            flag[t, v], sigma[t, v] = Flag[row["flag"].upper()], float(row["sigma"])
+    return FiducialModel.from_tracks(
+        model.xy, size_px, diameter_px, surface=model.surface, flag=flag, sigma_px=sigma
+    )
+
+
+def model_of_contours(
+    contours: Sequence[Floats],
+    surfaces: Sequence[int],
+    n_views: int,
+    size_px: tuple[int, int],
+    diameter_px: float,
+    path: Path,
+) -> FiducialModel:
+    """A model of contours ``(n, 3)``: index x, index y, 0-based view (``path`` for errors).
+
+    Surfaces are IMOD's: 0 undetermined, 1 bottom, 2 top.
+
+    Raises
+    ------
+    InputError
+        A point lies in a view that the series does not have.
+    """
     xy = np.full((len(contours), n_views, 2), np.nan)
-    flag = np.zeros(xy.shape[:2], np.uint8)
-    sigma = np.full(xy.shape[:2], np.nan)
-    centre = image_centre(*size_px)
     for k, contour in enumerate(contours):
         views = np.rint(contour[:, 2]).astype(np.int64)
         if len(views) and not (views.min() >= 0 and views.max() < n_views):
             raise InputError(f"{path}: contour {k + 1} has points outside views 1 to {n_views}")
-        xy[k, views] = contour[:, :2] - centre
-        flag[k, views] = Flag.MEASURED
-    if points is not None and points.exists():
-        for row in _rows(points, _POINTS):
-            t, v = int(row["contour"]) - 1, int(row["view"]) - 1
-            if 0 <= t < len(xy) and 0 <= v < n_views:
-                flag[t, v] = Flag[row["flag"].upper()] if flag[t, v] else Flag.GAP
-                sigma[t, v] = float(row["sigma"])
+        xy[k, views] = contour[:, :2] - image_centre(*size_px)
     side = np.clip(np.array(surfaces, np.int64) - 1, 0, None)
-    return FiducialModel.from_tracks(
-        xy, size_px, diameter_px, surface=side, flag=flag, sigma_px=sigma
-    )
+    return FiducialModel.from_tracks(xy, size_px, diameter_px, surface=side)
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -212,7 +232,7 @@ def read_fit(
     nx, ny = aligned_size(*series.size, series.axis_deg)
     positions = read_xyz(xyz_file)
     which = positions.contours - 1
-    if len(which) and not (0 <= which.min() and which.max() < n_tracks):
+    if len(which) and not (which.min() >= 0 and which.max() < n_tracks):
         raise InputError(f"{xyz_file}: speaks of beads that the model does not have")
     xyz = np.full((n_tracks, 3), np.nan)
     xyz[which] = positions.xyz_px - [nx / 2, ny / 2, 0.0]

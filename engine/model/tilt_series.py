@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.frames import load_frames_mdoc
 from tiltwright.engine.io.mdoc import Mdoc, read_mdoc
-from tiltwright.engine.io.stack import open_image_stack
+from tiltwright.engine.io.stack import StackInfo, open_image_stack
 from tiltwright.engine.io.text import read_angles
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.stack.binning import BinnedFrame
@@ -52,6 +53,8 @@ class TiltSeries:
     work_path : Path, optional
         Where it lies; ``None`` while it is in memory only.
     alignment : Alignment, optional
+    voltage_kv, cs_mm, amplitude_contrast : float
+        Of the microscope, for the CTF.
     """
 
     path: Path
@@ -71,6 +74,9 @@ class TiltSeries:
     work_path: Path | None = None
     binning: int = 1
     alignment: Alignment | None = None
+    voltage_kv: float = 300.0
+    cs_mm: float = 2.7
+    amplitude_contrast: float = 0.1
 
     def __post_init__(self) -> None:
         """Fill in what can be derived."""
@@ -150,19 +156,46 @@ class TiltSeries:
         return text + (" +ali" if self.alignment is not None else "")
 
 
+def open_raw(path: Path, tomo5: bool | None = None) -> tuple[Any, float | None, StackInfo, Any]:
+    """Open a raw stack or the images that an mdoc names.
+
+    Returns
+    -------
+    stack, pixel_size_a or None, info, FrameSeries or None
+
+    Raises
+    ------
+    InputError
+        The file or an image cannot be read.
+    """
+    if path.suffix != ".mdoc":
+        return (*open_image_stack(path), None)
+    frames = load_frames_mdoc(path, order="tilt", tomo5=tomo5)
+    info = StackInfo("frames", tilt_deg=frames.tilt_deg, tilt_axis_deg=frames.axis_deg)
+    return frames.stack, frames.pixel_size_a, info, frames
+
+
 def load_tilt_series(
     path: Path,
     *,
     tilt_angles: Path | None = None,
+    angle_range: tuple[float, float] | None = None,
     axis_deg: float | None = None,
     pixel_size_a: float | None = None,
     mdoc: Path | None = None,
+    tomo5: bool | None = None,
     exclude: tuple[int, ...] = (),
 ) -> TiltSeries:
     """Open a tilt series; what is not given comes from the mdoc beside it or from the header.
 
     Parameters
     ----------
+    path
+        A stack, or an mdoc that names one image per tilt (views then in the order of tilt).
+    angle_range
+        First tilt angle and step, instead of all other sources.
+    tomo5
+        Whether Tomo5 wrote the mdoc; by default as it says.
     exclude : views to leave out, 1-based.
 
     Raises
@@ -170,16 +203,20 @@ def load_tilt_series(
     InputError
         A file that cannot be read, counts that disagree, or metadata that nothing gives.
     """
-    stack, header_pixel, info = open_image_stack(path)
+    stack, header_pixel, info, frames = open_raw(path, tomo5)
     n_views = int(stack.shape[0])
     if n_views < 3:
         raise InputError(f"{path}: {n_views} views are no tilt series; at least 3 are needed")
-    notes = _mdoc_of(path, mdoc)
-    tilt = _first(
-        read_angles(tilt_angles, n_views) if tilt_angles is not None else None,
-        notes.tilt_deg if notes is not None else None,
-        info.tilt_deg,
-    )
+    notes = None if frames is not None else _mdoc_of(path, mdoc)
+    tilt: Any
+    if angle_range is not None:
+        tilt = angle_range[0] + angle_range[1] * np.arange(n_views)
+    else:
+        tilt = _first(
+            read_angles(tilt_angles, n_views) if tilt_angles is not None else None,
+            notes.tilt_deg if notes is not None else None,
+            info.tilt_deg,
+        )
     if tilt is None:
         beside = [path.with_suffix(s) for s in (".rawtlt", ".tlt")]
         found = next((p for p in beside if p.exists()), None)
@@ -188,7 +225,7 @@ def load_tilt_series(
         tilt = read_angles(found, n_views)
     if len(tilt) != n_views:
         raise InputError(f"{path}: {len(tilt)} tilt angles for {n_views} views")
-    axis = _first(axis_deg, notes.axis() if notes is not None else None, info.tilt_axis_deg)
+    axis = _first(axis_deg, notes.axis(tomo5) if notes is not None else None, info.tilt_axis_deg)
     if axis is None:
         raise InputError(f"{path}: the tilt axis angle is not known; give --tilt-axis DEGREES")
     pixel = _first(pixel_size_a, header_pixel, notes.pixel_size_a if notes is not None else None)
@@ -211,6 +248,8 @@ def load_tilt_series(
             raise InputError(f"--exclude {view}: the series has views 1 to {n_views}")
         excluded[view - 1] = True
     rank, dose = _acquisition(notes, n_views)
+    if frames is not None:
+        rank, dose = frames.acquisition_order, frames.dose
     return TiltSeries(
         path, stack, angles, float(axis), float(pixel), excluded, info.origin,
         order=np.arange(1, n_views + 1) if rank is None else rank + 1,

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.atomic import file_error
 
 RENEW_S = 20.0
 """How often the owner must call :meth:`Lock.renew`."""
@@ -61,7 +61,7 @@ class Lock:
                 self._take_away()
                 continue
             except OSError as exc:
-                raise InputError(f"{self.path.parent}: cannot write there ({exc.strerror})") from exc
+                raise file_error(self.path, exc) from exc
             with os.fdopen(fd, "w") as stream:
                 stream.write(self._text)
             self.held = True

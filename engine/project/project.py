@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -15,8 +16,8 @@ import numpy as np
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import file_error, read_bytes, write_text
+from tiltwright.engine.io.hashes import value_hash
 from tiltwright.engine.model.tilt_series import Bools, TiltSeries
-from tiltwright.engine.project.hashes import value_hash
 from tiltwright.engine.project.lock import Lock, Owner
 from tiltwright.engine.project.run import SCHEMA, Run, Source, read_run, write_run
 from tiltwright.engine.project.store import Place, load, record_hash
@@ -111,9 +112,18 @@ class Project:
         if self.lock is not None:
             self.lock.release()
 
+    def snapshot(self) -> Project:
+        """The project as it is now, for a worker's thread; it writes only the run it works on."""
+        twin = Project(self.folder, self.name, self.read_only, None)
+        twin.runs = {k: copy.deepcopy(run) for k, run in self.runs.items()}
+        twin.damaged, twin._folders = dict(self.damaged), dict(self._folders)
+        return twin
+
     def refresh(self) -> None:
         """Read all runs from disk anew."""
-        runs, folders, self.damaged = {}, {}, {}
+        runs: dict[int, Run] = {}
+        folders: dict[int, Path] = {}
+        self.damaged = {}
         try:
             names = sorted(p for p in (self.folder / "runs").iterdir() if p.is_dir())
         except OSError:
@@ -183,7 +193,8 @@ class Project:
         """For the records of a run's outputs."""
         return Place(self.output_folder(run), self.folder)
 
-    def _writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raise :class:`InputError` when the project is open read-only."""
         if self.read_only is not None:
             raise InputError(f"{self.folder}: open read-only ({self.read_only})")
 
@@ -202,7 +213,7 @@ class Project:
         InputError
             Unknown protocol, parameters that do not fit, or the folder cannot be written.
         """
-        self._writable()
+        self.check_writable()
         declared = all_protocols().get(protocol)
         if declared is None:
             raise InputError(f"there is no protocol {protocol}")
@@ -225,7 +236,7 @@ class Project:
 
     def save(self, run: Run) -> None:
         """Write a run's ``run.json``; raises :class:`InputError`."""
-        self._writable()
+        self.check_writable()
         write_run(self.folder_of(run), run)
 
     def delete(self, ids: Iterable[int]) -> None:
@@ -236,7 +247,7 @@ class Project:
         InputError
             One of them is running, or a folder cannot be removed.
         """
-        self._writable()
+        self.check_writable()
         doomed = sorted(self.descendants(ids), reverse=True)
         for k in doomed:
             if self.runs[k].status in ("running", "queued"):
@@ -290,7 +301,7 @@ class Project:
             raise InputError(f"not a workflow of Tiltwright ({exc!r})") from exc
         return list(made.values())
 
-    def copy(self, folder: Path) -> Project:
+    def copy_to(self, folder: Path) -> Project:
         """Copy the project with all results to a new folder; raises :class:`InputError`."""
         try:
             if folder.exists():
@@ -330,7 +341,7 @@ class Project:
         return found
 
     def choices(self, port: Port, below: int | None = None) -> list[tuple[int, str]]:
-        """Outputs ``(run, port)`` that fit an input, newest first; none that depend on ``below``."""
+        """Outputs ``(run, port)`` that fit an input, newest first, none from below ``below``."""
         barred = self.descendants([below]) if below is not None and below in self.runs else set()
         found = []
         for run in sorted(self.runs.values(), key=lambda r: -r.id):
@@ -457,20 +468,22 @@ class Project:
 
     def stale(self) -> set[int]:
         """Finished runs that would come out differently now, or depend on such a run."""
-        found: set[int] = set()
-        for k in sorted(self.runs):
-            run = self.runs[k]
-            if run.status not in ("finished", "failed", "aborted", "interrupted") or not run.key:
-                continue
-            if any(p in found for p in self.parents(k)):
-                found.add(k)
-                continue
-            try:
-                if run.key != self.key_of(run):
-                    found.add(k)
-            except InputError:
-                found.add(k)
-        return found
+        known: dict[int, bool] = {}
+
+        def is_stale(k: int) -> bool:
+            if k not in known:
+                known[k] = False  # a circle of inputs, which no form offers, ends here
+                parents = [is_stale(p) for p in self.parents(k)]
+                known[k] = bool(self.runs[k].key) and (any(parents) or self._changed(self.runs[k]))
+            return known[k]
+
+        return {k for k in self.runs if is_stale(k)}
+
+    def _changed(self, run: Run) -> bool:
+        try:
+            return run.key != self.key_of(run)
+        except InputError:
+            return True
 
 
 def _curated(series: TiltSeries, mark: Mapping[str, Any] | None) -> TiltSeries:

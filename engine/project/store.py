@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.hashes import file_hash, value_hash
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.io.mrc_write import MrcWriter
-from tiltwright.engine.io.stack import open_image_stack
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
 from tiltwright.engine.model.files import (
@@ -26,9 +26,8 @@ from tiltwright.engine.model.files import (
     write_alignment,
     write_model,
 )
-from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.model.tilt_series import TiltSeries, open_raw
 from tiltwright.engine.model.tomogram import Tomogram
-from tiltwright.engine.project.hashes import file_hash, value_hash
 
 Record = dict[str, Any]
 _FIT_NUMBERS = ("mean_residual_px", "weighted_mean_px", "leave_one_out_px")
@@ -156,7 +155,7 @@ def load(record: Mapping[str, Any], place: Place) -> Any:
 
 def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
     path = place.path(r["path"])
-    stack, _, _ = open_image_stack(path)
+    stack = open_raw(path)[0]
     if len(stack) != len(r["tilt_deg"]):
         raise InputError(f"{path}: has {len(stack)} views now, {len(r['tilt_deg'])} when imported")
     work = None if r["work"] is None else place.path(r["work"])

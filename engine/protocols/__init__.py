@@ -27,3 +27,13 @@ def protocols() -> dict[str, type[Protocol]]:
 
     steps = (Preprocess, CoarsePrealignment, FiducialModel, FiducialAlignment, Reconstruction)
     return {step.key: step for step in steps}
+
+
+def all_protocols() -> dict[str, type[Protocol]]:
+    """Every protocol that a project offers, in the order of the catalogue."""
+    from tiltwright.engine.protocols.crop import Crop
+    from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
+    from tiltwright.engine.protocols.xray_eraser import XrayEraser
+
+    extra = {step.key: step for step in (ImportTiltSeries, XrayEraser)}
+    return {**extra, **protocols(), Crop.key: Crop}

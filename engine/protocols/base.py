@@ -29,6 +29,7 @@ def parameter(
     unit: str = "",
     imod: str = "",
     expert: bool = False,
+    group: str = "",
     shown_if: dict[str, Any] | None = None,
     **limits: Any,
 ) -> Any:
@@ -40,12 +41,14 @@ def parameter(
         ``px``, ``nm``, ``deg``, ... ; empty for a pure number.
     imod : str
         The option's name in IMOD, for those who know it.
+    group : str
+        Heading under which a form shows it.
     shown_if : dict, optional
         Name of another parameter to the value at which this one matters.
     limits
         ``ge``, ``gt``, ``le``, ``lt`` of pydantic.
     """
-    extra: dict[str, Any] = {"unit": unit, "imod": imod, "expert": expert}
+    extra: dict[str, Any] = {"unit": unit, "imod": imod, "expert": expert, "group": group}
     if shown_if is not None:
         extra["shown_if"] = shown_if
     return Field(default, title=label, description=help, json_schema_extra=extra, **limits)
@@ -122,6 +125,16 @@ class Protocol:
         raise TypeError(f"{cls.__name__} declares no run()")
 
     @classmethod
+    def sources(cls, params: Any) -> dict[str, Path]:
+        """For a protocol without inputs: the name of each series to its file."""
+        return {}
+
+    @classmethod
+    def source_hashes(cls, params: Any) -> list[str]:
+        """For a protocol without inputs: the identity of the files that it reads."""
+        return []
+
+    @classmethod
     def run_key(cls, params: Parameters, input_hashes: Sequence[str]) -> str:
         """Identity of a run: what would be computed again if any part of it changed."""
         text = json.dumps(
@@ -137,9 +150,3 @@ def leave_out(series: TiltSeries, reasons: Mapping[int, str], context: Context) 
         if view not in series.suspect:
             context.say(f"view {view + 1} is left out: {reason}")
     return series.suspected(reasons)
-
-
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

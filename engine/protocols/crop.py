@@ -1,0 +1,67 @@
+"""Crop and position a tomogram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
+from tiltwright.engine.protocols import base
+from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+from tiltwright.engine.volume.crop import crop_volume
+
+
+def _edge(axis: str, last: bool) -> Any:
+    word, side = ("to", "last") if last else ("from", "first")
+    return parameter(
+        0, label=f"{axis.upper()} {word}", unit="voxels", ge=0, group="Box",
+        imod="trimvol -" + axis,
+        help=f"The {side} voxel along {axis} that is kept, counted from 1; 0 is the edge.",
+    )  # fmt: skip
+
+
+class Crop(Protocol):
+    """Keep a box of a tomogram, inclusive on both sides, and lay the specimen flat if asked."""
+
+    key = "crop"
+    title = "Crop / position tomogram"
+    section = "Tomograms"
+    inspect = "The specimen is centred in Z, with little empty volume above and below."
+    inputs: ClassVar = {"tomogram": Port(Tomogram, "Tomogram")}
+    outputs: ClassVar = {"tomogram": Port(Tomogram, "Cropped tomogram")}
+
+    class Params(base.Parameters):
+        x_from: int = _edge("x", False)
+        x_to: int = _edge("x", True)
+        y_from: int = _edge("y", False)
+        y_to: int = _edge("y", True)
+        z_from: int = _edge("z", False)
+        z_to: int = _edge("z", True)
+        about_x_deg: float = parameter(
+            0.0, label="Turn about x", unit="deg", ge=-45, le=45, group="Flatten",
+            help="Turns the specimen about the x axis, so that it lies flat.",
+        )  # fmt: skip
+        about_y_deg: float = parameter(
+            0.0, label="Turn about y", unit="deg", ge=-45, le=45, group="Flatten",
+            help="Turns the specimen about the tilt axis, so that it lies flat.",
+        )  # fmt: skip
+
+    @classmethod
+    def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
+        """Crop one tomogram into ``NAME_crop.mrc``."""
+        tomogram: Tomogram = inputs["tomogram"]
+        nz, ny, nx = tomogram.shape
+        first = [max(getattr(params, f"{a}_from"), 1) - 1 for a in "xyz"]
+        last = [
+            (getattr(params, f"{a}_to") or n) - 1 for a, n in zip("xyz", (nx, ny, nz), strict=True)
+        ]
+        box = ((first[0], last[0]), (first[1], last[1]), (first[2], last[2]))
+        path = context.folder / f"{tomogram.name}_crop.mrc"
+        shape = crop_volume(
+            tomogram.data, box, path, tomogram.pixel_size_a, about_x_deg=params.about_x_deg,
+            about_y_deg=params.about_y_deg, labels=("Tiltwright: cropped tomogram",),
+            monitor=context.monitor,
+        )  # fmt: skip
+        origin = tuple(o + f for o, f in zip(tomogram.origin, first, strict=True))
+        context.say(f"{tomogram.describe()} -> {shape[2]} x {shape[1]} x {shape[0]}")
+        return {"tomogram": open_tomogram(path, tomogram.name, (origin[0], origin[1], origin[2]))}

@@ -1,0 +1,1 @@
+"""Tomograms after the reconstruction: boundaries, cropping."""
