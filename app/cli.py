@@ -110,12 +110,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
                 help=f"= --{key}.{field.replace('_', '-')}",
             )
         process.add_argument("--stop-after", default=KEYS[-1], choices=KEYS)
-        process.set_defaults(run=_process)
+        process.set_defaults(run=_process, resume=False)
     for key, command in steps:
         if wanted == key:
             _series_options(command)
             _protocol_options(command, KEYS[: KEYS.index(key) + 1], plain=key)
-            command.set_defaults(run=_process, stop_after=key)
+            command.set_defaults(run=_process, stop_after=key, resume=True)
     simulate = commands.add_parser("simulate", help="write a tilt series with exactly known truth")
     if wanted == "simulate":
         _simulate_options(simulate)
@@ -226,7 +226,7 @@ def _process(options: argparse.Namespace, monitor: Monitor) -> None:
     context = Context(monitor=monitor, log=log, threads=_threads(options.threads))
     summary = process(
         series, params, options.output, context, stop_after=options.stop_after,
-        write_aligned_stack=options.write_aligned,
+        write_aligned_stack=options.write_aligned, resume=options.resume,
     )  # fmt: skip
     if options.json:
         print(json.dumps(summary, indent=2))

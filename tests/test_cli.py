@@ -153,3 +153,23 @@ def test_full_disk_is_said_and_leaves_nothing(series, tmp_path, capsys, monkeypa
     assert rc == 2
     assert "small_rec.mrc" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*_rec.mrc*"))
+
+
+def test_a_later_command_starts_from_the_results_of_an_earlier_one(series, tmp_path, capsys):
+    assert main(["fiducial-alignment", *options(series, tmp_path)]) == 0
+    before = {p.name: p.read_bytes() for p in tmp_path.glob("small*") if p.suffix != ".html"}
+    capsys.readouterr()
+    assert main(["reconstruction", *options(series, tmp_path), "--thickness", "32"]) == 0
+    said_now = capsys.readouterr().out
+    assert said_now.count("taken from the results") == 3
+    assert open_stack(tmp_path / "small_rec.mrc").shape[0] == 32
+    for name, data in before.items():
+        assert (tmp_path / name).read_bytes() == data, name
+    # Other parameters of a step before, or a file of it that was touched: computed again.
+    changed = ["--fiducial-alignment.automatic", "no", "--thickness", "32"]
+    assert main(["reconstruction", *options(series, tmp_path), *changed]) == 0
+    assert capsys.readouterr().out.count("taken from the results") == 2
+    kept = tmp_path / ".tiltwright" / "small" / "coarse-prealignment" / "small.xf"
+    kept.write_text(kept.read_text().replace("1.0000000", "1.0000001"))
+    assert main(["reconstruction", *options(series, tmp_path), *changed]) == 0
+    assert "coarse-prealignment: taken" not in capsys.readouterr().out

@@ -10,6 +10,7 @@ from typing import Any
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.execution.memory import PeakMemory
+from tiltwright.engine.execution.resume import KEPT, Steps
 from tiltwright.engine.execution.summary import report, summarise, write_summary
 from tiltwright.engine.model.files import write_alignment, write_model
 from tiltwright.engine.model.tilt_series import TiltSeries
@@ -26,6 +27,7 @@ def process(
     *,
     stop_after: str = KEYS[-1],
     write_aligned_stack: bool = False,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Run the chain on a series and write its files into ``folder``.
 
@@ -33,6 +35,9 @@ def process(
     ----------
     params : mapping
         Protocol key to its parameters; defaults where a key is missing.
+    resume : bool
+        Take the steps before ``stop_after`` from what an earlier run left in ``folder``, where
+        it was made of the same data by the same parameters.
 
     Returns
     -------
@@ -55,17 +60,29 @@ def process(
     context.folder = folder
     made: dict[str, Any] = {"tilt_series": series}
     seconds: dict[str, float] = {}
+    steps_kept = Steps(folder, series)
     failed: DataError | None = None
     with PeakMemory() as memory:
         for key in KEYS[: KEYS.index(stop_after) + 1]:
             step = steps[key]
             with _timed(seconds, key):
-                try:
-                    made |= step.run({k: made[k] for k in step.inputs}, chosen[key], context)
-                except DataError as exc:
-                    text = str(exc) if str(exc).startswith(key) else f"{key}: {exc}"
-                    failed = DataError(text)
-                    break
+                identity = steps_kept.next_key(step, chosen[key])
+                known = None
+                if resume and key in KEPT and key != stop_after:
+                    known = steps_kept.recall(key, identity, made["tilt_series"])
+                if known is not None:
+                    context.say(f"{key}: taken from the results in {folder}")
+                    made |= known
+                else:
+                    try:
+                        out = step.run({k: made[k] for k in step.inputs}, chosen[key], context)
+                    except DataError as exc:
+                        text = str(exc) if str(exc).startswith(key) else f"{key}: {exc}"
+                        failed = DataError(text)
+                        break
+                    made |= out
+                    if key in KEPT:
+                        steps_kept.keep(key, identity, out)
                 _write(folder, made, step.outputs)
             if key == "fiducial-alignment" and write_aligned_stack:
                 with _timed(seconds, "aligned-stack"):

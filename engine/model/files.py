@@ -197,7 +197,7 @@ def _write_residuals(folder: Path, name: str, fit: Fit, model: FiducialModel) ->
     for k, (t, v) in enumerate(zip(track, view, strict=True)):
         numbers = (*index[k], *residual[k], fit.sd[t, v], fit.weight[t, v], fit.loo_px[t, v])
         flag = Flag(model.flag[t, v]).name.lower()
-        rows.append(f"{t + 1},{v + 1}," + ",".join(f"{x:.3f}" for x in numbers) + f",{flag}")
+        rows.append(f"{t + 1},{v + 1}," + ",".join(f"{x:.4f}" for x in numbers) + f",{flag}")
     write_text(table, "\n".join(rows) + "\n")
     return [resid, table]
 
