@@ -96,7 +96,6 @@ class FieldRow(QWidget):
         font = self.label.font()
         font.setBold(changed)
         self.label.setFont(font)
-        # The button goes only after the focus has moved on, never from under the hand.
         self.reset_button.setVisible(changed)
         self.error.set_reason(reason)
 
