@@ -307,7 +307,9 @@ class PathEditor(Editor):
         elif self._many:
             found = QFileDialog.getOpenFileNames(self, self.spec.label, where, self.spec.pattern)[0]
         else:
-            found = [QFileDialog.getOpenFileName(self, self.spec.label, where, self.spec.pattern)[0]]
+            found = [
+                QFileDialog.getOpenFileName(self, self.spec.label, where, self.spec.pattern)[0]
+            ]
         self._take(found)
 
     def _take(self, paths: list[str]) -> None:
@@ -372,5 +374,3 @@ def editor_for(spec: FieldSpec, parent: QWidget | None = None) -> Editor:
         "path": PathEditor, "tuple": TupleEditor,
     }  # fmt: skip
     return classes.get(spec.kind, TextEditor)(spec, parent)
-
-

@@ -106,9 +106,7 @@ def _spec(name: str, info: FieldInfo) -> FieldSpec:
     more: dict[str, Any] = dict(extra)
     annotation, optional = _without_none(info.annotation)
     kind, choices, items = _kind(annotation, more.get("choices"))
-    default = (
-        REQUIRED if info.is_required() else info.get_default(call_default_factory=True)
-    )
+    default = REQUIRED if info.is_required() else info.get_default(call_default_factory=True)
     limits = tuple(
         (word, float(getattr(item, word)))
         for item in info.metadata
@@ -142,9 +140,7 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _kind(
-    annotation: Any, names: Any
-) -> tuple[str, tuple[tuple[Any, str], ...], tuple[str, ...]]:
+def _kind(annotation: Any, names: Any) -> tuple[str, tuple[tuple[Any, str], ...], tuple[str, ...]]:
     names = names or {}
     origin = typing.get_origin(annotation)
     if origin is Literal:
