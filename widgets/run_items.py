@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from PyQt6.QtCore import QPointF, QRectF, Qt
 from PyQt6.QtGui import (
     QBrush,
@@ -200,7 +202,7 @@ class EdgeItem(QGraphicsPathItem):
         corners[0] += QPointF(0, half)
         corners[-1] -= QPointF(0, half)
         path = QPainterPath(corners[0])
-        for a, b in zip(corners, corners[1:], strict=False):
+        for a, b in itertools.pairwise(corners):
             if a.x() == b.x():
                 path.lineTo(b)
             else:

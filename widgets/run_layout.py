@@ -6,6 +6,7 @@ can be to those of the neighbours (Sugiyama et al. 1981, doi:10.1109/TSMC.1981.4
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -150,7 +151,7 @@ def _order(
 def crossings(layers: Sequence[Sequence[Node]], down: Mapping[Node, Sequence[Node]]) -> int:
     """How often edges cross."""
     total = 0
-    for upper, lower in zip(layers, layers[1:], strict=False):
+    for upper, lower in itertools.pairwise(layers):
         position = {node: k for k, node in enumerate(lower)}
         ends: list[int] = []
         for node in upper:
