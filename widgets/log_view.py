@@ -15,6 +15,7 @@ from PyQt6.QtGui import (
     QTextCharFormat,
     QTextCursor,
     QTextDocument,
+    QWheelEvent,
 )
 from PyQt6.QtWidgets import (
     QCheckBox,
@@ -48,6 +49,8 @@ def level_of(line: str) -> str:
 
 class LogView(QWidget):
     """Lines with a level; the oldest go when there are more than 50 000."""
+
+    _ready = False
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -113,6 +116,7 @@ class LogView(QWidget):
         viewport = self.text.viewport()
         if viewport is not None:
             viewport.installEventFilter(self)
+        self._ready = True
 
     # -- content --------------------------------------------------------------------------
 
@@ -220,9 +224,7 @@ class LogView(QWidget):
         if event is None:
             return False
         if event.type() == QEvent.Type.Wheel:
-            # The bar moves after this event, so look at it where the wheel wants to go.
-            delta = event.angleDelta().y() if hasattr(event, "angleDelta") else 0
-            if delta > 0:
+            if isinstance(event, QWheelEvent) and event.angleDelta().y() > 0:
                 self.follow.setChecked(False)
             return False
         if not isinstance(event, QKeyEvent):
@@ -237,6 +239,8 @@ class LogView(QWidget):
                 self.search.setFocus()
                 self.search.selectAll()
                 return True
+            if event.key() in (Qt.Key.Key_Up, Qt.Key.Key_PageUp, Qt.Key.Key_Home):
+                self.follow.setChecked(False)
             if event.key() == Qt.Key.Key_F3:
                 back = event.modifiers() & Qt.KeyboardModifier.ShiftModifier
                 (self.find_previous if back else self.find_next)()

@@ -42,6 +42,7 @@ class RunGraph(QGraphicsView):
     run_opened = pyqtSignal(str)
     context_requested = pyqtSignal(tuple, QPoint)
     selection_changed = pyqtSignal(tuple)
+    _ready = False
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -64,6 +65,7 @@ class RunGraph(QGraphicsView):
         self._panned = False
         self._laid_out_once = False
         self._paint_background()
+        self._ready = True
 
     # -- content --------------------------------------------------------------------------
 
@@ -372,13 +374,12 @@ class RunGraph(QGraphicsView):
 
     def changeEvent(self, event: QEvent | None) -> None:
         super().changeEvent(event)
-        if event is not None and event.type() == QEvent.Type.PaletteChange:
+        if event is not None and event.type() == QEvent.Type.PaletteChange and self._ready:
             self._paint_background()
             self._mark()
 
     def _paint_background(self) -> None:
-        if hasattr(self, "_scene"):
-            self._scene.setBackgroundBrush(QColor(colours().base))
+        self._scene.setBackgroundBrush(QColor(colours().base))
 
     def centre_of(self, ident: str) -> QPointF:
         """Where the middle of a box is, in pixels of the viewport."""

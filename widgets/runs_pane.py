@@ -1,4 +1,4 @@
-"""The runs of the project: graph or list with one selection, or how to begin when there are none."""
+"""The runs of the project: graph or list with one selection, or how to begin."""
 
 from __future__ import annotations
 

@@ -115,8 +115,8 @@ class LinkButton(QToolButton):
         follow_theme(
             self,
             lambda c: (
-                f"QToolButton {{ color: {c.accent}; border: 1px solid transparent;"
-                " padding: 1px 3px; background: transparent; text-align: left; border-radius: 3px; }"
+                f"QToolButton {{ color: {c.accent}; background: transparent; text-align: left;"
+                " border: 1px solid transparent; border-radius: 3px; padding: 1px 3px; }"
                 "QToolButton:hover { text-decoration: underline; }"
                 f"QToolButton:focus {{ border: 1px solid {c.accent}; }}"
             ),
