@@ -9,7 +9,7 @@ from PyQt6.QtCore import QEvent, QObject, Qt, pyqtSignal
 from PyQt6.QtGui import QKeyEvent, QKeySequence, QShortcut
 from PyQt6.QtWidgets import QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
-from tiltwright.widgets.styled import MutedLabel
+from tiltwright.widgets.styled import MutedLabel, follow_theme, input_sheet
 
 _KEY = Qt.ItemDataRole.UserRole
 
@@ -59,6 +59,7 @@ class Catalogue(QWidget):
         layout.addWidget(self.tree, 1)
         layout.addWidget(self._nothing)
         QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self.focus_search)
+        follow_theme(self, lambda c: input_sheet(c) + "QTreeView::item { padding: 3px 0; }")
         self.set_entries(entries)
 
     def set_entries(self, entries: Sequence[CatalogueEntry]) -> None:

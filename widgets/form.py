@@ -15,7 +15,7 @@ from tiltwright.widgets.styled import ErrorLabel, Heading, MutedLabel, Rule
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-LABEL_WIDTH = 190
+LABEL_WIDTH = 220
 """Width of the column of labels, so that groups line up."""
 
 
@@ -28,7 +28,7 @@ class InvalidForm(ValueError):
 
 
 class FieldRow(QWidget):
-    """Label, editor, unit, reset, help and reason of one parameter."""
+    """Label, editor, reset, help and reason of one parameter."""
 
     value_changed = pyqtSignal()
 
@@ -43,7 +43,6 @@ class FieldRow(QWidget):
         self.editor: Editor = editor_for(spec)
         self.editor.setAccessibleName(spec.label)
         self.label.setBuddy(self.editor)
-        self.unit = QLabel(spec.unit)
         self.reset_button = _small_button("↺", f"Back to the default of {spec.label}")
         self.help_button = _small_button("?", f"Help on {spec.label}")
         self.help_button.setCheckable(True)
@@ -56,12 +55,10 @@ class FieldRow(QWidget):
         grid.setVerticalSpacing(1)
         grid.addWidget(self.label, 0, 0)
         grid.addWidget(self.editor, 0, 1)
-        grid.addWidget(self.unit, 0, 2)
-        grid.addWidget(self.reset_button, 0, 3)
-        grid.addWidget(self.help_button, 0, 4)
-        grid.addWidget(self.error, 1, 1, 1, 4)
-        grid.addWidget(self.help_text, 2, 1, 1, 4)
-        self.unit.setMinimumWidth(52)
+        grid.addWidget(self.reset_button, 0, 2)
+        grid.addWidget(self.help_button, 0, 3)
+        grid.addWidget(self.error, 1, 1, 1, 3)
+        grid.addWidget(self.help_text, 2, 1, 1, 3)
         grid.setColumnStretch(1, 1)
         policy = self.reset_button.sizePolicy()
         policy.setRetainSizeWhenHidden(True)

@@ -21,6 +21,7 @@ from PyQt6.QtWidgets import (
     QComboBox,
     QFileDialog,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QRadioButton,
@@ -93,6 +94,7 @@ class NumberEditor(Editor):
         self.edit.textChanged.connect(lambda _: self.value_changed.emit())
         self.setFocusProxy(self.edit)
         self.row.addWidget(self.edit)
+        self.row.addWidget(QLabel(spec.unit))
         self.row.addStretch()
 
     def value(self) -> Any:
@@ -345,6 +347,7 @@ class TupleEditor(Editor):
         if spec.optional:
             self.edits[0].setPlaceholderText("metadata")
         self.setFocusProxy(self.edits[0])
+        self.row.addWidget(QLabel(spec.unit))
         self.row.addStretch()
 
     def value(self) -> Any:

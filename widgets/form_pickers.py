@@ -108,6 +108,7 @@ class WaitForButton(QToolButton):
         super().__init__(parent)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.setMinimumWidth(130)
         self.setToolTip("Start only when these runs have ended")
         self._menu = QMenu(self)
         self.actions_by_id: dict[str, QAction] = {}

@@ -30,7 +30,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from tiltwright.widgets.styled import MutedLabel
+from tiltwright.widgets.styled import MutedLabel, follow_theme, input_sheet
 from tiltwright.widgets.theme import colours
 
 LEVELS = ("info", "warning", "error")
@@ -116,6 +116,7 @@ class LogView(QWidget):
         viewport = self.text.viewport()
         if viewport is not None:
             viewport.installEventFilter(self)
+        follow_theme(self, input_sheet)
         self._ready = True
 
     # -- content --------------------------------------------------------------------------

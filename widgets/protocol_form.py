@@ -30,11 +30,16 @@ from tiltwright.widgets.styled import (
     MutedLabel,
     Rule,
     follow_theme,
+    input_sheet,
     primary_sheet,
 )
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+
+FORM_WIDTH = 860
+"""Wider than this, help and reset would be too far from their field."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class ProtocolForm(QWidget):
             signal.connect(self._changed)
         self.advanced_button.toggled.connect(self.parameters.set_advanced)
         self._shortcuts()
+        follow_theme(self, input_sheet)
         self._opened_as = self._fingerprint()
         self._changed()
 
@@ -193,6 +199,7 @@ class ProtocolForm(QWidget):
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        content.setMaximumWidth(FORM_WIDTH)
         area.setWidget(content)
         return area
 

@@ -20,6 +20,7 @@ from PyQt6.QtWidgets import (
     QAbstractItemView,
     QFrame,
     QHBoxLayout,
+    QHeaderView,
     QPushButton,
     QTableView,
     QVBoxLayout,
@@ -102,6 +103,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+def _alignment(column: int) -> int:
+    side = Qt.AlignmentFlag.AlignRight if column > 1 else Qt.AlignmentFlag.AlignLeft
+    return int(side | Qt.AlignmentFlag.AlignVCenter)
+
+
 class _Model(QAbstractTableModel):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -128,6 +134,8 @@ class _Model(QAbstractTableModel):
                 return _COLUMNS[section][0]
             if role == Qt.ItemDataRole.ToolTipRole:
                 return _COLUMNS[section][1]
+            if role == Qt.ItemDataRole.TextAlignmentRole:
+                return _alignment(section)
         return None
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -137,8 +145,8 @@ class _Model(QAbstractTableModel):
         if role == _SORT:
             value = _COLUMNS[column][3](row)
             return (value is None, value)
-        if role == Qt.ItemDataRole.TextAlignmentRole and column > 1:
-            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _alignment(column)
         if role == Qt.ItemDataRole.ToolTipRole:
             return f"{row.name}\n{_verdict(row)}"
         if role == Qt.ItemDataRole.ForegroundRole and column == 1 and row.verdict in VERDICTS:
@@ -220,8 +228,8 @@ class QualityTable(QWidget):
         assert rows is not None
         assert header is not None
         rows.hide()
-        header.setStretchLastSection(True)
-        for column, width in enumerate((220, 330, 74, 70, 88, 104, 140, 84)):
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        for column, width in enumerate((220, 330, 74, 70, 88, 104, 140, 84, 130)):
             self.table.setColumnWidth(column, width)
         self.text = MutedLabel()
         self.apply_button = QPushButton("Apply parameter change to selected…")

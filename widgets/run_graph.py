@@ -118,8 +118,7 @@ class RunGraph(QGraphicsView):
                 self._edges[pair] = EdgeItem()
                 self._scene.addItem(self._edges[pair])
             self._edges[pair].follow(points)
-        # Room around the boxes, so that panning is possible and an anchor can hold.
-        margin = 60.0
+        margin = 24.0
         self._scene.setSceneRect(self._extent().adjusted(-margin, -margin, margin, margin))
         if not self._laid_out_once and self._items:
             self._laid_out_once = True

@@ -26,8 +26,8 @@ from tiltwright.widgets.run_box import STALE, STATUSES, RunBox
 from tiltwright.widgets.styled import mix
 from tiltwright.widgets.theme import colours
 
-WIDTH, HEIGHT = 236.0, 66.0
-GAP_X, GAP_Y = 26.0, 34.0
+WIDTH, HEIGHT = 220.0, 60.0
+GAP_X, GAP_Y = 22.0, 30.0
 
 
 class RunItem(QGraphicsItem):
@@ -113,18 +113,18 @@ class RunItem(QGraphicsItem):
             QApplication.font(),
             c.muted,
             items,
-            QRectF(left, top + 6, inner, 20),
+            QRectF(left, top + 5, inner, 20),
             right=True,
         )
-        name = QRectF(left, top + 6, inner - items_width - (8 if items else 0), 20)
+        name = QRectF(left, top + 5, inner - items_width - (8 if items else 0), 20)
         _line(painter, font, c.text, run.label, name)
         status = STATUSES.get(run.status, STATUSES["new"])
-        strong = mix(colour, c.text, 0.45).name()
+        strong = mix(colour, c.text, 0.6).name()
         state = f"{status.symbol} {run.progress_text() or run.status}"
-        row = QRectF(left, top + 32, inner, 20)
+        row = QRectF(left, top + 29, inner, 20)
         key = run.key_number_text
         if run.stale:
-            _chip(painter, STALE, QRectF(left, top + 32, inner, 20))
+            _chip(painter, STALE, QRectF(left, top + 29, inner, 20))
             state = f"{status.symbol}"
             row.setLeft(
                 row.left() + QFontMetricsF(QApplication.font()).horizontalAdvance(STALE) + 20

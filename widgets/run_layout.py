@@ -146,6 +146,29 @@ def _order(
             best, fewest = [list(layer) for layer in layers], now
     for layer, kept in zip(layers, best, strict=True):
         layer[:] = kept
+    _swap_neighbours(layers, up, down)
+
+
+def _swap_neighbours(
+    layers: list[list[Node]], up: Mapping[Node, list[Node]], down: Mapping[Node, list[Node]]
+) -> None:
+    """Swap what stands side by side where that saves a crossing, or else a way to go."""
+    position = {node: k for layer in layers for k, node in enumerate(layer)}
+
+    def cost(left: Node, right: Node, k: int) -> tuple[int, int]:
+        crossed = way = 0
+        for near in (up, down):
+            ends = [position[n] for n in near[left]], [position[n] for n in near[right]]
+            crossed += sum(1 for a in ends[0] for b in ends[1] if a > b)
+            way += sum(abs(a - k) for a in ends[0]) + sum(abs(b - k - 1) for b in ends[1])
+        return crossed, way
+
+    for layer in layers:
+        for k in range(len(layer) - 1):
+            left, right = layer[k], layer[k + 1]
+            if cost(right, left, k) < cost(left, right, k):
+                layer[k], layer[k + 1] = right, left
+                position[right], position[left] = k, k + 1
 
 
 def crossings(layers: Sequence[Sequence[Node]], down: Mapping[Node, Sequence[Node]]) -> int:

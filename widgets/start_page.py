@@ -30,7 +30,7 @@ class StartPage(QWidget):
         column = QVBoxLayout()
         column.setSpacing(6)
         column.addStretch()
-        title = Heading("Where do your tilt series come from?", scale=1.35)
+        title = Heading("How do you want to begin?", scale=1.35)
         title.setWordWrap(True)
         column.addWidget(title)
         self.buttons: list[QPushButton] = []

@@ -139,6 +139,28 @@ class ErrorLabel(QLabel):
         self.setVisible(bool(reason))
 
 
+def input_sheet(c: Colours) -> str:
+    """Outlines of what can be typed into or chosen, which Fusion loses on dark ground."""
+    return (
+        f"QLineEdit {{ background: {c.base}; color: {c.text}; border: 1px solid {c.border};"
+        f" border-radius: 3px; padding: 2px 5px; selection-background-color: {c.accent}; }}"
+        f"QLineEdit:focus {{ border: 1px solid {c.accent}; }}"
+        f"QLineEdit:disabled {{ color: {c.stale}; }}"
+        "QRadioButton, QCheckBox { spacing: 5px; border: 1px solid transparent;"
+        " border-radius: 3px; padding: 1px 3px; }"
+        f"QRadioButton:focus, QCheckBox:focus {{ border: 1px solid {c.accent}; }}"
+        "QRadioButton::indicator { width: 12px; height: 12px; border-radius: 7px;"
+        f" border: 1px solid {c.muted}; background: {c.base}; }}"
+        f"QRadioButton::indicator:checked {{ border: 1px solid {c.accent};"
+        " background: qradialgradient(cx: 0.5, cy: 0.5, radius: 0.5, fx: 0.5, fy: 0.5,"
+        f" stop: 0 {c.accent}, stop: 0.55 {c.accent}, stop: 0.65 {c.base}, stop: 1 {c.base}); }}"
+        f"QListWidget {{ border: 1px solid {c.border}; border-radius: 3px; }}"
+        f"QListWidget:focus {{ border: 1px solid {c.accent}; }}"
+        f"QToolButton:focus, QPushButton:focus {{ border: 1px solid {c.accent};"
+        " border-radius: 3px; }"
+    )
+
+
 def primary_sheet(c: Colours) -> str:
     """Style of the one button on a page that does the thing."""
     return (

@@ -23,7 +23,6 @@ from tiltwright.widgets.log_view import LogView
 from tiltwright.widgets.run_box import STALE, STATUSES
 from tiltwright.widgets.run_summary import VERDICTS, RunSummary
 from tiltwright.widgets.styled import (
-    ElidedLabel,
     ErrorLabel,
     Heading,
     LinkButton,
@@ -73,16 +72,20 @@ class SummaryPage(QScrollArea):
             self.setWidget(page)
             return
         outer.addLayout(self._head(summary))
-        columns = QHBoxLayout()
-        columns.setSpacing(24)
-        columns.addLayout(self._flow(summary), 5)
+        columns, judged, right = QHBoxLayout(), QHBoxLayout(), QVBoxLayout()
+        for row in (columns, judged):
+            row.setSpacing(24)
         if summary.numbers:
-            columns.addLayout(self._numbers(summary), 3)
+            judged.addLayout(self._numbers(summary), 1)
         if summary.inspect:
-            columns.addLayout(self._inspect(summary), 3)
-        outer.addLayout(columns)
+            judged.addLayout(self._inspect(summary), 1)
+        right.addLayout(judged)
         if summary.thumbnails:
-            outer.addLayout(self._pictures(summary))
+            right.addLayout(self._pictures(summary))
+        right.addStretch()
+        columns.addLayout(self._flow(summary), 6)
+        columns.addLayout(right, 5)
+        outer.addLayout(columns)
         outer.addStretch()
         self.setWidget(page)
 
@@ -111,13 +114,13 @@ class SummaryPage(QScrollArea):
 
     def _flow(self, summary: RunSummary) -> QLayout:
         column = QVBoxLayout()
-        column.setSpacing(3)
+        column.setSpacing(1)
         column.addWidget(Heading("Input"))
         for line in summary.inputs:
             row = QHBoxLayout()
-            row.setSpacing(6)
+            row.setSpacing(4)
             row.addWidget(self._link(line.name, line.run_id, line.output, ""))
-            row.addWidget(ElidedLabel(f"from {line.source}  ·  {line.text}"), 1)
+            row.addWidget(_wrapped(f"from {line.source}  ·  {line.text}"), 1)
             column.addLayout(row)
         if not summary.inputs:
             column.addWidget(MutedLabel("none"))
@@ -127,7 +130,7 @@ class SummaryPage(QScrollArea):
             row = QHBoxLayout()
             row.setSpacing(6)
             row.addWidget(self._link(f"⇥ {out.name}", summary.run_id, out.name, ""))
-            row.addWidget(ElidedLabel(out.text), 1)
+            row.addWidget(_wrapped(out.text), 1)
             column.addLayout(row)
             if out.items:
                 column.addLayout(self._items(summary.run_id, out.name, out.items))
@@ -166,7 +169,7 @@ class SummaryPage(QScrollArea):
 
     def _numbers(self, summary: RunSummary) -> QLayout:
         column = QVBoxLayout()
-        column.setSpacing(3)
+        column.setSpacing(1)
         column.addWidget(Heading("Key numbers"))
         grid = QGridLayout()
         grid.setHorizontalSpacing(10)
@@ -187,12 +190,10 @@ class SummaryPage(QScrollArea):
 
     def _inspect(self, summary: RunSummary) -> QLayout:
         column = QVBoxLayout()
-        column.setSpacing(3)
+        column.setSpacing(1)
         column.addWidget(Heading("What to inspect next"))
         for text in summary.inspect:
-            label = QLabel(f"☐ {text}")
-            label.setWordWrap(True)
-            column.addWidget(label)
+            column.addWidget(_wrapped(f"☐ {text}"))
         column.addStretch()
         return column
 
@@ -219,6 +220,13 @@ class SummaryPage(QScrollArea):
             row.addWidget(button)
         row.addStretch()
         return row
+
+
+def _wrapped(text: str) -> QLabel:
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setWordWrap(True)
+    return label
 
 
 class MethodsPage(QWidget):

@@ -29,6 +29,7 @@ from tiltwright.widgets.styled import (
     MutedLabel,
     Rule,
     follow_theme,
+    input_sheet,
     primary_sheet,
 )
 
@@ -257,6 +258,7 @@ class Wizard(QWidget):
             self._accept
         )
         QShortcut(QKeySequence("Esc"), self, context=context).activated.connect(self.cancelled.emit)
+        follow_theme(self, input_sheet)
         self._changed()
 
     def add_files(self, paths: Sequence[Path]) -> None:
