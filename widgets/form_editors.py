@@ -65,7 +65,8 @@ class NumberEdit(QLineEdit):
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         assert event is not None
-        step = {Qt.Key.Key_Up: 1, Qt.Key.Key_Down: -1}.get(Qt.Key(event.key()))
+        steps: dict[int, int] = {Qt.Key.Key_Up: 1, Qt.Key.Key_Down: -1}
+        step = steps.get(event.key())
         if step is None or not self.isEnabled() or self.isReadOnly():
             super().keyPressEvent(event)
             return

@@ -113,7 +113,8 @@ class WaitForButton(QToolButton):
         self._menu = QMenu(self)
         self.actions_by_id: dict[str, QAction] = {}
         for ident, text in runs:
-            action = QAction(text, self._menu, checkable=True)
+            action = QAction(text, self._menu)
+            action.setCheckable(True)
             action.toggled.connect(self._changed)
             self._menu.addAction(action)
             self.actions_by_id[ident] = action

@@ -14,6 +14,7 @@ from PyQt6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
+    QLayout,
     QLineEdit,
     QPushButton,
     QRadioButton,
@@ -162,12 +163,11 @@ class ProtocolForm(QWidget):
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(4)
         grid.addWidget(Rule(), 0, 0, 1, 4)
-        for place, (text, item) in enumerate(
-            (
-                ("Run &name", self.label_edit), ("&Comment", self.comment_edit),
-                ("Run mode", mode), ("&Wait for", self.wait_for), ("Level", level),
-            )
-        ):  # fmt: skip
+        parts: tuple[tuple[str, QWidget | QLayout], ...] = (
+            ("Run &name", self.label_edit), ("&Comment", self.comment_edit),
+            ("Run mode", mode), ("&Wait for", self.wait_for), ("Level", level),
+        )  # fmt: skip
+        for place, (text, item) in enumerate(parts):
             label = QLabel(text)
             label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             at = (1 + place // 2, 2 * (place % 2))

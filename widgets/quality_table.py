@@ -173,7 +173,11 @@ class _Sorted(QSortFilterProxyModel):
         if a_unknown or b_unknown:
             # What is not known stands last, whichever way the column is sorted.
             ascending = self.sortOrder() == Qt.SortOrder.AscendingOrder
-            return bool(b_unknown and not a_unknown) if ascending else bool(a_unknown < b_unknown)
+            return (
+                bool(b_unknown and not a_unknown)
+                if ascending
+                else bool(a_unknown and not b_unknown)
+            )
         return bool(a < b)
 
 
@@ -243,13 +247,11 @@ class QualityTable(QWidget):
         layout.setSpacing(0)
         layout.addWidget(self.table, 1)
         layout.addLayout(foot)
-        self.table.doubleClicked.connect(lambda i: self.series_opened.emit(self._name(i)))
+        self.table.doubleClicked.connect(self._open)
         self.table.activated_by_key.connect(self._open_current)
         self.table.copy_requested.connect(self.copy_selected)
         self.table.rows_selected.connect(self._selection_changed)
-        self.apply_button.clicked.connect(
-            lambda: self.parameter_change_requested.emit(self.selected())
-        )
+        self.apply_button.clicked.connect(self._ask_change)
         self.set_rows(())
 
     def set_rows(self, rows: Sequence[SeriesQuality]) -> None:
@@ -299,9 +301,15 @@ class QualityTable(QWidget):
     def _name(self, index: QModelIndex) -> str:
         return self._model.rows[self._sorted.mapToSource(index).row()].name
 
+    def _open(self, index: QModelIndex) -> None:
+        self.series_opened.emit(self._name(index))
+
     def _open_current(self) -> None:
         if self.table.currentIndex().isValid():
-            self.series_opened.emit(self._name(self.table.currentIndex()))
+            self._open(self.table.currentIndex())
+
+    def _ask_change(self) -> None:
+        self.parameter_change_requested.emit(self.selected())
 
     def _selection_changed(self) -> None:
         names, rows = self.selected(), self._model.rows

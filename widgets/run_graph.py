@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PyQt6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt, pyqtSignal
 from PyQt6.QtGui import (
@@ -312,20 +312,21 @@ class RunGraph(QGraphicsView):
         control = bool(modifiers & Qt.KeyboardModifier.ControlModifier)
         shift = bool(modifiers & Qt.KeyboardModifier.ShiftModifier)
         if control:
-            actions = {
+            actions: dict[int, Callable[[], None]] = {
                 Qt.Key.Key_Plus: self.zoom_in, Qt.Key.Key_Equal: self.zoom_in,
                 Qt.Key.Key_Minus: self.zoom_out, Qt.Key.Key_0: self.fit,
                 Qt.Key.Key_A: lambda: self.select(list(self._items), reveal=False),
             }  # fmt: skip
-            if key in actions:
-                actions[Qt.Key(key)]()
-            return key in actions
-        ways = {
+            action = actions.get(key)
+            if action is not None:
+                action()
+            return action is not None
+        ways: dict[int, tuple[int, int]] = {
             Qt.Key.Key_Up: (0, -1), Qt.Key.Key_Down: (0, 1),
             Qt.Key.Key_Left: (-1, 0), Qt.Key.Key_Right: (1, 0),
         }  # fmt: skip
         if key in ways and self._items:
-            self._go(*ways[Qt.Key(key)], extend=shift)
+            self._go(*ways[key], extend=shift)
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._current:
             self.run_opened.emit(self._current)
         elif key == Qt.Key.Key_T and self._current:
@@ -351,14 +352,17 @@ class RunGraph(QGraphicsView):
     def _step(self, right: int, down: int) -> str:
         if self._current not in self._items:
             return self._layout.layers[0][0]
-        x = self._layout.centre[self._current][0]
+        x, y = self._layout.centre[self._current]
         if down:
             ends = [
                 b if down > 0 else a
                 for a, b in self._layout.edges
                 if (a if down > 0 else b) == self._current
             ]
-            return min(ends, key=lambda i: abs(self._layout.centre[i][0] - x), default="")
+            centre = self._layout.centre
+            return min(
+                ends, key=lambda i: (abs(centre[i][1] - y), abs(centre[i][0] - x)), default=""
+            )
         row = next(layer for layer in self._layout.layers if self._current in layer)
         place = row.index(self._current) + right
         return row[place] if 0 <= place < len(row) else ""

@@ -143,7 +143,7 @@ class RunList(QTableView):
         header.setStretchLastSection(True)
         for column, width in enumerate((54, 150, 210, 170, 110, 130, 120)):
             self.setColumnWidth(column, width)
-        self.doubleClicked.connect(lambda index: self.run_opened.emit(self._id(index)))
+        self.doubleClicked.connect(self._open)
 
     def set_runs(self, runs: Sequence[RunBox]) -> None:
         """Show these runs; what is selected stays selected."""
@@ -173,6 +173,9 @@ class RunList(QTableView):
                 selection.setCurrentIndex(last, mode.NoUpdate)
             selection.select(chosen, mode.ClearAndSelect | mode.Rows)
 
+    def _open(self, index: QModelIndex) -> None:
+        self.run_opened.emit(self._id(index))
+
     def _id(self, index: QModelIndex) -> str:
         return self._model.runs[self._sorted.mapToSource(index).row()].id
 
@@ -183,7 +186,7 @@ class RunList(QTableView):
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         assert event is not None
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
-            self.run_opened.emit(self._id(self.currentIndex()))
+            self._open(self.currentIndex())
         else:
             super().keyPressEvent(event)
 

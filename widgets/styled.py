@@ -46,7 +46,7 @@ def mix(a: str, b: str, share: float) -> QColor:
     return QColor.fromRgbF(
         *(
             x + (y - x) * share
-            for x, y in zip(first.getRgbF()[:3], second.getRgbF()[:3], strict=True)  # type: ignore[misc]
+            for x, y in zip(first.getRgbF()[:3], second.getRgbF()[:3], strict=True)
         )
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PyQt6.QtCore import QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QGuiApplication, QIcon, QPixmap
 from PyQt6.QtWidgets import (
@@ -29,6 +31,7 @@ from tiltwright.widgets.styled import (
     MutedLabel,
     follow_theme,
 )
+from tiltwright.widgets.theme import Colours
 
 THUMBNAIL = QSize(132, 96)
 _SHOWN_ITEMS = 6
@@ -75,6 +78,7 @@ class SummaryPage(QScrollArea):
         columns, judged, right = QHBoxLayout(), QHBoxLayout(), QVBoxLayout()
         for row in (columns, judged):
             row.setSpacing(24)
+        columns.addLayout(self._flow(summary), 6)
         if summary.numbers:
             judged.addLayout(self._numbers(summary), 1)
         if summary.inspect:
@@ -83,7 +87,6 @@ class SummaryPage(QScrollArea):
         if summary.thumbnails:
             right.addLayout(self._pictures(summary))
         right.addStretch()
-        columns.addLayout(self._flow(summary), 6)
         columns.addLayout(right, 5)
         outer.addLayout(columns)
         outer.addStretch()
@@ -175,10 +178,10 @@ class SummaryPage(QScrollArea):
         grid.setHorizontalSpacing(10)
         grid.setVerticalSpacing(2)
         for i, number in enumerate(summary.numbers):
-            symbol, colour = VERDICTS.get(number.verdict, ("", "text"))
+            symbol = VERDICTS.get(number.verdict, ("", ""))[0]
             label = MutedLabel(number.label)
             value = QLabel(f"{number.text} {symbol}".rstrip())
-            follow_theme(value, lambda c, name=colour: f"color: {getattr(c, name)};")
+            follow_theme(value, partial(_verdict_sheet, number.verdict))
             for widget in (label, value):
                 widget.setToolTip(number.reason)
             grid.addWidget(label, i, 0)
@@ -220,6 +223,10 @@ class SummaryPage(QScrollArea):
             row.addWidget(button)
         row.addStretch()
         return row
+
+
+def _verdict_sheet(verdict: str, c: Colours) -> str:
+    return f"color: {getattr(c, VERDICTS.get(verdict, ('', 'text'))[1])};"
 
 
 def _wrapped(text: str) -> QLabel:

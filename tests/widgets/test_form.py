@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 from pydantic import Field, model_validator
 from PyQt6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PyQt6.QtGui import QDropEvent
+from PyQt6.QtGui import QDropEvent, QKeyEvent
 from PyQt6.QtWidgets import QApplication
 
 from tiltwright.engine.protocols import protocols
@@ -166,6 +166,16 @@ def test_arrows_step_a_number_in_its_last_digit(qtbot, form):
     assert edit.text() == "0.26"
     qtbot.keyClick(form.row("count").editor.edit, Qt.Key.Key_Down)
     assert form.values().count == 2
+
+
+def test_a_letter_of_any_alphabet_is_only_a_wrong_number(qtbot, form):
+    edit = form.row("count").editor.edit
+    edit.clear()
+    # QTest types Latin-1 only; such keys have no member in Qt.Key.
+    key = QKeyEvent(QKeyEvent.Type.KeyPress, 0x0416, Qt.KeyboardModifier.NoModifier, "ж")
+    QApplication.sendEvent(edit, key)
+    assert edit.text() == "ж"
+    assert form.reasons() == {"count": "must be a whole number"}
 
 
 def test_long_choices_open_and_the_wheel_is_harmless(qtbot, form):
