@@ -1,0 +1,173 @@
+"""Small parts that the other widgets are made of: labels that elide, mute and follow the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PyQt6.QtCore import QEvent, QObject, QSize, Qt
+from PyQt6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
+from PyQt6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QWidget
+
+from tiltwright.widgets.theme import Colours, colours
+
+_THEME_EVENTS = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
+
+
+class _Follower(QObject):
+    """Applies a style sheet again when the theme is another one."""
+
+    def __init__(self, widget: QWidget, sheet_for: Callable[[Colours], str]) -> None:
+        super().__init__(widget)
+        self._widget, self._sheet_for = widget, sheet_for
+        self._styled_for: Colours | None = None
+        self._apply()
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() in _THEME_EVENTS:
+            self._apply()
+        return False
+
+    def _apply(self) -> None:
+        # Setting a style sheet sends these events itself, so only a new theme counts.
+        if self._styled_for is not colours():
+            self._styled_for = colours()
+            self._widget.setStyleSheet(self._sheet_for(self._styled_for))
+
+
+def follow_theme(widget: QWidget, sheet_for: Callable[[Colours], str]) -> None:
+    """Give ``widget`` the style sheet that ``sheet_for`` makes of the colours, now and later."""
+    _Follower(widget, sheet_for)
+
+
+def mix(a: str, b: str, share: float) -> QColor:
+    """Colour between ``a`` (share 0) and ``b`` (share 1)."""
+    first, second = QColor(a), QColor(b)
+    return QColor.fromRgbF(
+        *(
+            x + (y - x) * share
+            for x, y in zip(first.getRgbF()[:3], second.getRgbF()[:3], strict=True)
+        )
+    )
+
+
+class MutedLabel(QLabel):
+    """Secondary text, wrapped."""
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        follow_theme(self, lambda c: f"color: {c.muted};")
+
+
+class Heading(QLabel):
+    """Name of a section, in bold."""
+
+    def __init__(self, text: str = "", parent: QWidget | None = None, scale: float = 1.0) -> None:
+        super().__init__(text, parent)
+        font = self.font()
+        font.setBold(True)
+        font.setPointSizeF(font.pointSizeF() * scale)
+        self.setFont(font)
+
+
+class Rule(QFrame):
+    """A quiet horizontal line."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFixedHeight(1)
+        follow_theme(self, lambda c: f"background: {c.border}; border: 0;")
+
+
+class ElidedLabel(QLabel):
+    """One line that is shortened with … where it does not fit; the tooltip holds all of it."""
+
+    def __init__(self, text: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(text, parent)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(40, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        fits = self.fontMetrics().horizontalAdvance(self.text()) <= self.width()
+        self.setToolTip("" if fits else self.text())
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        painter = QPainter(self)
+        text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+        painter.drawText(self.rect(), int(self.alignment()), text)
+
+
+class LinkButton(QToolButton):
+    """A result that opens when clicked: looks like a link, is a button for the keyboard."""
+
+    def __init__(self, text: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setText(text)
+        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        follow_theme(
+            self,
+            lambda c: (
+                f"QToolButton {{ color: {c.accent}; background: transparent; text-align: left;"
+                " border: 1px solid transparent; border-radius: 3px; padding: 1px 3px; }"
+                "QToolButton:hover { text-decoration: underline; }"
+                f"QToolButton:focus {{ border: 1px solid {c.accent}; }}"
+            ),
+        )
+
+
+class ErrorLabel(QLabel):
+    """Why something is not right, with a mark that does not depend on the colour."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        follow_theme(self, lambda c: f"color: {c.failed};")
+        self.hide()
+
+    def set_reason(self, reason: str) -> None:
+        """Show ``reason``; nothing when it is empty."""
+        self.setText(f"⚠ {reason}" if reason else "")
+        self.setVisible(bool(reason))
+
+
+def input_sheet(c: Colours) -> str:
+    """Outlines of what can be typed into or chosen, which Fusion loses on dark ground."""
+    return (
+        f"QLineEdit {{ background: {c.base}; color: {c.text}; border: 1px solid {c.border};"
+        f" border-radius: 3px; padding: 2px 5px; selection-background-color: {c.accent}; }}"
+        f"QLineEdit:focus {{ border: 1px solid {c.accent}; }}"
+        f"QLineEdit:disabled {{ color: {c.stale}; }}"
+        "QRadioButton, QCheckBox { spacing: 5px; border: 1px solid transparent;"
+        " border-radius: 3px; padding: 1px 3px; }"
+        f"QRadioButton:focus, QCheckBox:focus {{ border: 1px solid {c.accent}; }}"
+        "QRadioButton::indicator { width: 12px; height: 12px; border-radius: 7px;"
+        f" border: 1px solid {c.muted}; background: {c.base}; }}"
+        f"QRadioButton::indicator:checked {{ border: 1px solid {c.accent};"
+        " background: qradialgradient(cx: 0.5, cy: 0.5, radius: 0.5, fx: 0.5, fy: 0.5,"
+        f" stop: 0 {c.accent}, stop: 0.55 {c.accent}, stop: 0.65 {c.base}, stop: 1 {c.base}); }}"
+        f"QListWidget {{ border: 1px solid {c.border}; border-radius: 3px; }}"
+        f"QListWidget:focus {{ border: 1px solid {c.accent}; }}"
+        f"QToolButton:focus, QPushButton:focus {{ border: 1px solid {c.accent};"
+        " border-radius: 3px; }"
+    )
+
+
+def primary_sheet(c: Colours) -> str:
+    """Style of the one button on a page that does the thing."""
+    return (
+        f"QPushButton {{ background: {c.accent}; color: #ffffff; border: 1px solid {c.accent};"
+        " border-radius: 4px; padding: 5px 14px; font-weight: bold; }"
+        f"QPushButton:hover {{ background: {mix(c.accent, '#ffffff', 0.12).name()}; }}"
+        f"QPushButton:focus {{ border: 2px solid {c.text}; padding: 4px 13px; }}"
+        f"QPushButton:disabled {{ background: {c.raised}; color: {c.stale};"
+        f" border-color: {c.border}; }}"
+    )
