@@ -171,6 +171,24 @@ class Mdoc:
         return np.array(known) if known and len(known) == len(found) else None
 
     @property
+    def prior_doses(self) -> NDArray[np.float64] | None:
+        """Dose that the specimen had received before each section ``(n,)``, in file order.
+
+        ``PriorRecordDose``, else the doses summed in the order of acquisition; ``None`` where
+        neither is known.
+        """
+        prior = [numbers(s.get("PriorRecordDose")) for s in self.sections]
+        if prior and all(prior):
+            return np.array([p[0] for p in prior])
+        doses, rank = self.doses, self.acquisition_order
+        if doses is None or rank is None:
+            return None
+        order = np.argsort(rank)
+        out = np.empty(len(doses))
+        out[order] = np.concatenate([[0.0], np.cumsum(doses[order])[:-1]])
+        return out
+
+    @property
     def frame_names(self) -> list[str | None]:
         """File name of each section's ``SubFramePath`` without its (Windows or Unix) folder."""
         paths = [s.get("SubFramePath") for s in self.sections]
