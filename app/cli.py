@@ -46,13 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         monitor.stop.set()
 
+    # From the start: interrupted in the midst of an import, Python ends by the signal, not by 130.
+    signal.signal(signal.SIGINT, interrupted)
     try:
         parser = _parser(arguments)
         options = parser.parse_args(arguments)
         if not hasattr(options, "run"):
             parser.print_help()
             return 0
-        signal.signal(signal.SIGINT, interrupted)
+        monitor.check()
         options.run(options, monitor)
     except TiltwrightError as exc:
         print(f"tiltwright: {_one_line(exc)}", file=sys.stderr)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import platform
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +15,7 @@ from pathlib import Path
 from tiltwright.engine.errors import InputError
 
 _STALE_S = 86400.0
+_YOUNG_S = 2.0
 
 
 def file_error(path: str | os.PathLike[str], exc: OSError) -> InputError:
@@ -36,7 +40,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, moved there on success.
 
     The temporary file is flushed to the disk, then renamed; on any exception it is removed and
-    ``path`` stays as it was. Temporaries a day old (of killed runs) are removed on the way.
+    ``path`` stays as it was. What killed runs left of the same file is removed on the way.
 
     Raises
     ------
@@ -45,20 +49,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     final = Path(path)
     prefix, suffix = f".{final.name}.", ".part"
+    host = re.sub(r"\W", "", platform.node())[:16] + "."
     try:
-        for old in final.parent.iterdir():
-            if old.name.startswith(prefix) and old.name.endswith(suffix):
-                with contextlib.suppress(OSError):
-                    if time.time() - old.stat().st_mtime > _STALE_S:
-                        old.unlink()
+        _remove_leftovers(final.parent, prefix, prefix + host, suffix)
         if final.is_dir():
             raise IsADirectoryError(21, "is a folder")
-        fd, name = tempfile.mkstemp(suffix, prefix, final.parent)
+        fd, name = tempfile.mkstemp(suffix, prefix + host, final.parent)
     except OSError as exc:
         raise file_error(final, exc) from exc
     temporary = Path(name)
     try:
-        os.close(fd)
+        with contextlib.suppress(OSError):
+            # Held while we live: whoever gets this lock knows that we do not.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
@@ -70,6 +73,29 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise file_error(final, exc) from exc
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(fd)
+
+
+def _remove_leftovers(folder: Path, prefix: str, ours: str, suffix: str) -> None:
+    """Remove temporaries nobody writes: unlocked ones of this machine, others after a day."""
+    for old in folder.iterdir():
+        if not (old.name.startswith(prefix) and old.name.endswith(suffix)):
+            continue
+        with contextlib.suppress(OSError):
+            age = time.time() - old.stat().st_mtime
+            if age > _STALE_S or (age > _YOUNG_S and old.name.startswith(ours) and _is_free(old)):
+                old.unlink()
+
+
+def _is_free(path: Path) -> bool:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -231,6 +231,9 @@ def raw_fiducials(
     if project.fiducials is None or project.prealignment is None:
         raise InputError(f"{project.folder}: no {project.name}.fid with its .prexg there")
     nx, ny, _ = read_model(project.fiducials).size
+    binning, size = project.prealigned_binning, np.array(raw_size)
+    # Odd sizes binned by an even number: that grid lies half a raw pixel off the centre.
+    half = np.where((size % 2 == 1) & (binning % 2 == 0), -0.5, 0.0)
     contours, surfaces = read_fiducial_model(project.fiducials)
     out = []
     for points in contours:
@@ -238,9 +241,9 @@ def raw_fiducials(
         if ((views < 0) | (views >= len(project.prealignment))).any():
             raise InputError(f"{project.fiducials}: points on views that the series does not have")
         xf = project.prealignment[views]
-        centred = (points[:, :2] - [(nx - 1) / 2, (ny - 1) / 2]) * project.prealigned_binning
+        centred = (points[:, :2] - [(nx - 1) / 2, (ny - 1) / 2]) * binning
         raw = np.linalg.solve(xf[:, :, :2], (centred - xf[:, :, 2])[:, :, None])[:, :, 0]
-        raw += [(raw_size[0] - 1) / 2, (raw_size[1] - 1) / 2]
+        raw += (size - 1) / 2 + half
         out.append(np.column_stack([raw, views]))
     return out, surfaces
 

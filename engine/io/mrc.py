@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from tiltwright.engine.io.mrc_write import MrcWriter, write_mrc
 __all__ = ["FourBitStack", "MrcHeader", "MrcWriter", "open_stack", "read_header", "write_mrc"]
 
 IMOD_STAMP = 1146047817
+_AXIS = re.compile(r"tilt axis (?:rotation )?angle = ([-+]?\d{1,3}(?:\.\d*)?)(?!\d)", re.IGNORECASE)
 _DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2", 101: "u1"}
 
 
@@ -151,6 +153,10 @@ def read_header(path: str | os.PathLike[str]) -> MrcHeader:
     labels = [
         head[224 + 80 * i : 304 + 80 * i].decode("latin-1").rstrip(" \0") for i in range(count)
     ]
+    if axis is None:
+        # SerialEM and IMOD leave it in a label.
+        said = [float(match[1]) for match in map(_AXIS.search, labels) if match]
+        axis = next((angle for angle in reversed(said) if abs(angle) <= 360), None)
     header = MrcHeader(
         nx, ny, nz, mode, dtype, pixel, (x0, y0, z0), labels, end, 1024 + next_bytes, tilts, axis
     )

@@ -53,7 +53,9 @@ def open_tiff_stack(path: str | os.PathLike[str]) -> tuple[NDArray[Any], float |
     except OSError as exc:
         raise file_error(path, exc) from exc
     except Exception as exc:
-        raise InputError(f"{path}: not a readable TIFF file ({type(exc).__name__})") from exc
+        # tifffile says here which compression it cannot undo.
+        why = " ".join(str(exc).split())[:100] or type(exc).__name__
+        raise InputError(f"{path}: not a readable TIFF file ({why})") from exc
     finally:
         logger.disabled = quiet
     data = data[None] if data.ndim == 2 else data
