@@ -216,7 +216,7 @@ class ProtocolForm(QWidget):
         self.close_button.clicked.connect(self.closed)
         self.save_button.clicked.connect(self._save)
         self.execute_button.clicked.connect(self._execute)
-        buttons = QHBoxLayout()
+        buttons = self._buttons = QHBoxLayout()
         buttons.addWidget(self.estimate_label, 1)
         for button in (self.close_button, self.save_button, self.execute_button):
             button.setMinimumWidth(90)
@@ -265,6 +265,10 @@ class ProtocolForm(QWidget):
     def is_modified(self) -> bool:
         """Whether anything differs from what the form opened with."""
         return self._fingerprint() != self._opened_as
+
+    def add_button(self, button: QPushButton) -> None:
+        """Put another button before those at the foot."""
+        self._buttons.insertWidget(1, button)
 
     def mark_saved(self) -> None:
         """Take what the form holds as what it opened with."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from PyQt6.QtCore import QEvent, QObject, QSize, Qt
 from PyQt6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
-from PyQt6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QWidget
+from PyQt6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from tiltwright.widgets.theme import Colours, colours
 
@@ -171,3 +171,17 @@ def primary_sheet(c: Colours) -> str:
         f"QPushButton:disabled {{ background: {c.raised}; color: {c.stale};"
         f" border-color: {c.border}; }}"
     )
+
+
+class EmptyState(QWidget):
+    """What stands where nothing is yet: a title, and how to get something there."""
+
+    def __init__(self, title: str, sentence: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QVBoxLayout(self)
+        layout.addStretch()
+        for label in (Heading(title, scale=1.2), MutedLabel(sentence)):
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            label.setWordWrap(True)
+            layout.addWidget(label)
+        layout.addStretch()

@@ -90,6 +90,9 @@ def _save_series(series: TiltSeries, model: FiducialModel | None, place: Place) 
         "dose": None if series.dose is None else series.dose.tolist(),
         "suspect": {str(v): why for v, why in series.suspect.items()},
         "binning": series.binning, "work": None, "alignment": None,
+        "image_size": [int(n) for n in series.images.shape[:0:-1]],
+        "voltage_kv": series.voltage_kv, "cs_mm": series.cs_mm,
+        "amplitude_contrast": series.amplitude_contrast,
     }  # fmt: skip
     if series.work is not None:
         path = series.work_path
@@ -165,7 +168,8 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
         np.array(r["order"], np.int64), r["order_known"],
         None if r["dose"] is None else np.array(r["dose"], np.float64),
         np.array(r["kept"], np.bool_), {int(v): why for v, why in r["suspect"].items()},
-        None if work is None else open_stack(work), work, r["binning"],
+        None if work is None else open_stack(work), work, r["binning"], None,
+        r.get("voltage_kv", 300.0), r.get("cs_mm", 2.7), r.get("amplitude_contrast", 0.1),
     )  # fmt: skip
     if r["alignment"] is None:
         return series

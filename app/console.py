@@ -1,0 +1,51 @@
+"""A Python console inside the window, with the project at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PyQt6.QtWidgets import QVBoxLayout, QWidget
+
+BANNER = """Tiltwright console. Names at hand:
+  project          the open project (project.runs, project.item(Source(run, port), name), ...)
+  run, item(port)  the selected run, and its first object of an output
+  engine           the numerics:  engine.recon, engine.solve, engine.fiducials, ...
+  np               numpy
+Examples:
+  run.outputs.keys();  ts = item('tilt_series');  ts.alignment.fit.mean_residual_px
+  np.asarray(ts.images[20]).mean()
+"""
+
+
+class Console(QWidget):
+    """An in-process qtconsole; the kernel starts with the widget."""
+
+    def __init__(self, names: dict[str, Any], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        from qtconsole.inprocess import QtInProcessKernelManager
+        from qtconsole.rich_jupyter_widget import RichJupyterWidget
+
+        from tiltwright.widgets.theme import is_dark
+
+        self.manager = QtInProcessKernelManager()
+        self.manager.start_kernel(show_banner=False)
+        self.manager.kernel.gui = "qt"
+        client = self.manager.client()
+        client.start_channels()
+        self.widget = RichJupyterWidget()
+        self.widget.banner = BANNER
+        self.widget.set_default_style("linux" if is_dark() else "lightbg")
+        self.widget.kernel_manager, self.widget.kernel_client = self.manager, client
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.widget)
+        self.push(names)
+
+    def push(self, names: dict[str, Any]) -> None:
+        """Make names known."""
+        self.manager.kernel.shell.push(names)
+
+    def shutdown(self) -> None:
+        """End the kernel."""
+        self.widget.kernel_client.stop_channels()
+        self.manager.shutdown_kernel()

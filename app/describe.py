@@ -1,0 +1,334 @@
+"""A project in the words and numbers that the widgets show. No Qt widgets, no state."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PyQt6.QtGui import QImage
+
+from tiltwright.engine.errors import TiltwrightError
+from tiltwright.engine.execution.runner import RunProgress
+from tiltwright.engine.io.stack import open_image_stack
+from tiltwright.engine.project.project import Project
+from tiltwright.engine.project.run import Run, Source
+from tiltwright.engine.protocols import all_protocols
+from tiltwright.engine.protocols.base import Port
+from tiltwright.widgets.catalogue import CatalogueEntry
+from tiltwright.widgets.quality_table import SeriesQuality
+from tiltwright.widgets.run_box import RunBox
+from tiltwright.widgets.run_summary import (
+    FailedItem,
+    InputLine,
+    KeyNumber,
+    OutputLine,
+    RunSummary,
+    Thumbnail,
+)
+
+GOOD_RESIDUAL_PX = 1.0
+LEAST_COMPLETENESS = 0.7
+_DOI = re.compile(r"doi:(10\.\S+)")
+
+
+def catalogue() -> list[CatalogueEntry]:
+    """All protocols, with the words by which people look for them."""
+    entries = []
+    for key, protocol in all_protocols().items():
+        words = []
+        for name, info in protocol.Params.model_fields.items():
+            extra = info.json_schema_extra
+            words += [name, str(info.title)]
+            if isinstance(extra, dict) and extra.get("imod"):
+                words.append(str(extra["imod"]))
+        entries.append(
+            CatalogueEntry(key, protocol.title, protocol.section, protocol.__doc__ or "",
+                           tuple(words))
+        )  # fmt: skip
+    return entries
+
+
+def output_id(run: int, port: str) -> str:
+    """Identity of an output in forms and links."""
+    return f"{run}.{port}"
+
+
+def parse_output(ident: str) -> Source:
+    """The output that :func:`output_id` names."""
+    run, _, port = ident.partition(".")
+    return Source(int(run), port)
+
+
+def item_text(record: Mapping[str, Any], project: Project) -> str:
+    """``41 x 1440 x 1024, 5.52 Å/px +ali`` of one output of one series."""
+    kind = record["kind"]
+    if kind == "tilt_series":
+        n = len(record["tilt_deg"])
+        used = n - sum(record["excluded"]) - len(record["suspect"])
+        pixel = record["pixel_size_a"] * record["binning"]
+        size = record.get("image_size") or [0, 0]
+        text = f"{n} x {size[0]} x {size[1]}, {pixel:.4g} Å/px"
+        if record["alignment"]:
+            text += " +ali"
+        return text if used == n else f"{text} ({n - used} left out)"
+    if kind == "fiducial_model":
+        filled = f", {record['n_filled']} filled" if record["n_filled"] else ""
+        return f"{record['n_tracks']} contours x {record['n_views']} views{filled}"
+    nz, ny, nx = record["shape"]
+    return f"{nx} x {ny} x {nz}, {record['pixel_size_a']:.4g} Å/px"
+
+
+def output_text(project: Project, run: Run, port: str) -> str:
+    """``2 items, 41 x 1440 x 1024, 5.52 Å/px +ali``."""
+    items = run.outputs.get(port, {})
+    if not items:
+        return "not computed yet"
+    texts = [item_text(r, project) for r in items.values()]
+    first = texts[0] if len(set(texts)) == 1 else f"{texts[0]} …"
+    return f"{len(items)} item{'s' if len(items) != 1 else ''}, {first}"
+
+
+def input_options(project: Project, port: Port, below: int | None) -> list[tuple[str, str, str]]:
+    """Outputs that fit an input: id, text, detail."""
+    return [
+        (
+            output_id(k, name),
+            f"{project.runs[k].label} · {project.protocol(k).outputs[name].label}  (run {k})",
+            output_text(project, project.runs[k], name),
+        )
+        for k, name in project.choices(port, below)
+    ]
+
+
+def key_number(run: Run) -> str:
+    """The number that stands in a run's box."""
+    fits = _fits(run)
+    if fits:
+        return f"{np.mean([f['mean_residual_px'] for f in fits]):.2f} px"
+    models = [r for items in run.outputs.values() for r in items.values()
+              if r["kind"] == "fiducial_model"]  # fmt: skip
+    if models:
+        return f"{sum(r['n_tracks'] for r in models)} tracks"
+    shapes = {r["shape"][0] for items in run.outputs.values() for r in items.values()
+              if r["kind"] == "tomogram"}  # fmt: skip
+    return f"{max(shapes)} thick" if shapes else ""
+
+
+def _fits(run: Run) -> list[Mapping[str, Any]]:
+    return [
+        r["alignment"]["fit"]
+        for items in run.outputs.values() for r in items.values()
+        if r["kind"] == "tilt_series" and r["alignment"] and r["alignment"]["fit"]
+    ]  # fmt: skip
+
+
+def boxes(project: Project, stale: set[int], progress: Mapping[int, RunProgress]) -> list[RunBox]:
+    """The runs for the graph and the list."""
+    out = []
+    for k, run in sorted(project.runs.items()):
+        now = progress.get(k)
+        title = all_protocols()[run.protocol].title if run.protocol in all_protocols() else "?"
+        out.append(
+            RunBox(
+                str(k), run.label, title, run.status,
+                now.part if now else (0.0 if run.status == "running" else None),
+                now.remaining_s if now else None,
+                len(run.series) or None, k in stale, key_number(run), run.colour,
+                tuple(str(p) for p in project.parents(k)), run.comment,
+                len([n for n in run.failed if n]),
+            )
+        )  # fmt: skip
+    return out
+
+
+def summary(
+    project: Project, run: Run, stale: bool, thumbnails: tuple[Thumbnail, ...]
+) -> RunSummary:
+    """Everything that the tabs below show of a run."""
+    protocol = all_protocols().get(run.protocol)
+    if protocol is None:
+        return RunSummary(str(run.id), run.label, run.status, status_text="unknown protocol")
+    inputs = tuple(
+        InputLine(
+            protocol.inputs[port].label, project.runs[s.run].label,
+            output_text(project, project.runs[s.run], s.port), str(s.run), s.port,
+        )
+        for port, s in run.inputs.items() if s.run in project.runs and port in protocol.inputs
+    )  # fmt: skip
+    outputs = tuple(
+        OutputLine(port, f"{protocol.outputs[port].label}: {output_text(project, run, port)}",
+                   tuple(sorted(run.outputs[port])))
+        for port in protocol.outputs if port in run.outputs
+    )  # fmt: skip
+    words = ""
+    if run.status in ("failed", "aborted") and run.failed:
+        words = "; ".join(f"{n}: {why}" if n else why for n, why in run.failed.items())
+    elif run.status == "interrupted":
+        words = "Tiltwright ended while it ran. Continue keeps the series that are done."
+    elif stale:
+        words = "Its inputs or parameters have changed since: run it again."
+    elif run.finished and run.status == "finished":
+        words = (
+            f"{run.seconds:.1f} s, {time.strftime('%Y-%m-%d %H:%M', time.localtime(run.finished))}"
+        )
+    notes = tuple(f"{name}: {note}" for name, lines in run.notes.items() for note in lines)
+    inspect = notes + ((protocol.inspect,) if protocol.inspect else ())
+    prose, citations = methods(project, run)
+    return RunSummary(
+        str(run.id), run.label, run.status, stale, words, inputs, outputs, numbers(run), thumbnails,
+        tuple(FailedItem(n, why) for n, why in run.failed.items() if n), inspect, prose, citations,
+        bibtex(citations),
+    )  # fmt: skip
+
+
+def numbers(run: Run) -> tuple[KeyNumber, ...]:
+    """Numbers that judge a run."""
+    out: list[KeyNumber] = []
+    for items in run.outputs.values():
+        for name, record in sorted(items.items()):
+            fit = (record.get("alignment") or {}).get("fit")
+            if fit:
+                mean, loo = fit["mean_residual_px"], fit["leave_one_out_px"]
+                good = mean < GOOD_RESIDUAL_PX
+                out.append(
+                    KeyNumber(
+                        f"{name}: mean residual / leave-one-out", f"{mean:.3f} / {loo:.3f} px",
+                        "good" if good else "check",
+                        f"solved: {fit['variables']}" if good else "above 1 px: look at the beads",
+                    )
+                )  # fmt: skip
+            if record["kind"] == "tilt_series" and record["suspect"]:
+                views = ", ".join(str(int(v) + 1) for v in record["suspect"])
+                why = "\n".join(f"view {int(v) + 1}: {w}" for v, w in record["suspect"].items())
+                out.append(KeyNumber(f"{name}: views left out", views, "check", why))
+            if record["kind"] == "fiducial_model":
+                used = record["n_points"] / max(record["n_tracks"] * record["n_views"], 1)
+                out.append(
+                    KeyNumber(
+                        f"{name}: contours, completeness",
+                        f"{record['n_tracks']}, {100 * used:.0f} %",
+                        "good" if used >= LEAST_COMPLETENESS else "check",
+                        "measured points / (contours x views)",
+                    )
+                )  # fmt: skip
+    return tuple(out)
+
+
+def methods(project: Project, run: Run) -> tuple[str, tuple[str, ...]]:
+    """Prose for a paper on a run and all that it stands on, and its citations."""
+    sentences, citations = [], []
+    for k in sorted(project.ancestors([run.id])):
+        step = project.runs[k]
+        protocol = all_protocols().get(step.protocol)
+        if protocol is None:
+            continue
+        differs = [
+            f"{info.title} {step.params.get(name)}"
+            for name, info in protocol.Params.model_fields.items()
+            if name != "files" and step.params.get(name) != info.default
+        ]
+        n = len(step.series)
+        what = (protocol.__doc__ or protocol.title).strip().split("\n")[0]
+        with_ = f" ({', '.join(differs)})" if differs else ""
+        sentences.append(f"{protocol.title}{with_}: {what}" + (f" {n} tilt series." if n else ""))
+        if protocol.citation and protocol.citation not in citations:
+            citations.append(protocol.citation)
+    return "Processed with Tiltwright.\n" + "\n".join(sentences), tuple(citations)
+
+
+def bibtex(citations: tuple[str, ...]) -> str:
+    """Entries for the citations that have a DOI."""
+    entries = []
+    for text in citations:
+        found = _DOI.search(text)
+        words = text.split(",")[0]
+        key = re.sub(r"\W", "", words)
+        doi = f",\n  doi = {{{found[1].rstrip('.')}}}" if found else ""
+        entries.append(f"@article{{{key},\n  note = {{{text}}}{doi}\n}}")
+    return "\n\n".join(entries)
+
+
+def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
+    """A row for each series of an aligned output, or of any other."""
+    rows = []
+    for name, record in sorted(run.outputs.get(port, {}).items()):
+        if record["kind"] == "tomogram":
+            thick = record["shape"][0]
+            rows.append(
+                SeriesQuality(name, thickness_voxels=thick,
+                              thickness_nm=thick * record["pixel_size_a"] / 10)
+            )  # fmt: skip
+            continue
+        if record["kind"] != "tilt_series":
+            continue
+        n = len(record["tilt_deg"])
+        used = n - sum(record["excluded"]) - len(record["suspect"])
+        fit = (record["alignment"] or {}).get("fit")
+        beads = completeness = None
+        model = next(
+            (items[name] for items in run.outputs.values()
+             if items.get(name, {}).get("kind") == "fiducial_model"), None,
+        )  # fmt: skip
+        if model is not None:
+            beads = model["n_tracks"]
+            completeness = model["n_points"] / max(beads * used, 1)
+        verdict, reason = "", ""
+        if fit:
+            verdict, reason = "good", "mean residual and completeness are fine"
+            if fit["mean_residual_px"] >= GOOD_RESIDUAL_PX:
+                verdict, reason = "bad", f"mean residual {fit['mean_residual_px']:.2f} px"
+            elif completeness is not None and completeness < LEAST_COMPLETENESS:
+                verdict, reason = "check", f"completeness {100 * completeness:.0f} %"
+            elif record["suspect"]:
+                verdict, reason = "check", f"{len(record['suspect'])} views left out"
+        rows.append(
+            SeriesQuality(
+                name, used, n, beads, completeness,
+                fit["mean_residual_px"] if fit else None,
+                fit["leave_one_out_px"] if fit else None, record["axis_deg"],
+                verdict=verdict, reason=reason,
+            )
+        )  # fmt: skip
+    for failed, why in run.failed.items():
+        if failed:
+            rows.append(SeriesQuality(failed, verdict="bad", reason=why))
+    return rows
+
+
+def thumbnail_of(project: Project, run: Run, port: str, name: str) -> Thumbnail | None:
+    """A small picture of an output; reads files, so it belongs into the background."""
+    try:
+        record = run.outputs[port][name]
+        place = project.place(run)
+        if record["kind"] == "tilt_series":
+            path: Path = place.path(record["work"] or record["path"])
+            view = int(np.argmin(np.abs(record["tilt_deg"])))
+            if path.suffix == ".mdoc":
+                image = np.asarray(project.item(Source(run.id, port), name).stack[view])
+            else:
+                stack = open_image_stack(path)[0]
+                step = max(1, max(stack.shape[1:]) // 256)
+                image = np.asarray(stack[view][::step, ::step])
+        elif record["kind"] == "tomogram":
+            data = project.item(Source(run.id, port), name).data
+            step = max(1, max(data.shape[1:]) // 256)
+            image = np.asarray(data[data.shape[0] // 2, ::step, ::step])
+        else:
+            return None
+        return Thumbnail(name, port, name, _picture(image))
+    except (TiltwrightError, KeyError, OSError, ValueError):
+        return None
+
+
+def _picture(image: npt.NDArray[Any]) -> QImage:
+    a = np.nan_to_num(np.asarray(image, np.float32))
+    low, high = np.percentile(a, (0.5, 99.5))
+    grey = np.clip((a - low) * (255 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)[::-1]
+    grey = np.ascontiguousarray(grey)
+    ny, nx = grey.shape
+    return QImage(grey.data, nx, ny, nx, QImage.Format.Format_Grayscale8).copy()

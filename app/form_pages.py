@@ -1,0 +1,239 @@
+"""Forms of runs and the wizard in the workspace, wired to the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PyQt6.QtCore import QObject
+from PyQt6.QtWidgets import QPushButton, QWidget
+
+from tiltwright.app import chain, describe
+from tiltwright.app.estimate import estimate
+from tiltwright.engine.errors import TiltwrightError
+from tiltwright.engine.model.tilt_series import load_tilt_series
+from tiltwright.engine.project.run import Run, Source
+from tiltwright.engine.protocols import all_protocols
+from tiltwright.engine.protocols.base import Protocol
+from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
+from tiltwright.widgets.form_pickers import InputChoice
+from tiltwright.widgets.protocol_form import FormState, ProtocolForm, RunSettings
+from tiltwright.widgets.wizard import Wizard, WizardValues
+from tiltwright.widgets.wizard_params import WizardParams
+
+if TYPE_CHECKING:
+    from tiltwright.app.main_window import MainWindow
+
+_NEW = -1
+
+
+class FormPages(QObject):
+    """Opens forms, saves what they hold as runs, and starts them."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+
+    # -- opening -----------------------------------------------------------------------------
+
+    def open_new(self, key: str, values: dict[str, Any] | None = None) -> None:
+        """The form of a new run of a protocol; inputs are proposed from the selection."""
+        if not self._window.commands.ensure_project():
+            return
+        protocol = all_protocols()[key]
+        given = values if values is not None else self._window.settings.defaults(key)
+        self._open(f"form:new-{key}", protocol, None, given, self._proposed(protocol))
+
+    def open_run(self, number: int) -> None:
+        """The form of a run."""
+        project = self._window.project
+        if project is None or number not in project.runs:
+            return
+        run = project.runs[number]
+        try:
+            protocol = project.protocol(run)
+        except TiltwrightError as exc:
+            self._window.complain(str(exc))
+            return
+        inputs = {p: describe.output_id(s.run, s.port) for p, s in run.inputs.items()}
+        self._open(f"form:{number}", protocol, run, run.params, inputs)
+
+    def open_crop(self, source: Source, values: dict[str, Any]) -> None:
+        """The form of a crop of a tomogram, filled from the box in its viewer."""
+        self._window.workspace.close_page("form:new-crop")
+        protocol = all_protocols()["crop"]
+        inputs = {"tomogram": describe.output_id(source.run, source.port)}
+        self._open("form:new-crop", protocol, None, values, inputs)
+
+    def _proposed(self, protocol: type[Protocol]) -> dict[str, str | None]:
+        """The newest fitting output of the selected runs, else of all."""
+        project = self._window.project
+        assert project is not None
+        chosen = self._window.selected()
+        found: dict[str, str | None] = {}
+        first: int | None = None
+        for name, port in protocol.inputs.items():
+            options = project.choices(port)
+            best = next((o for o in options if o[0] in chosen), None)
+            if best is None and first is not None:
+                best = next((o for o in options if o[0] == first), None)
+            best = best or (options[0] if options else None)
+            if best is not None:
+                found[name] = describe.output_id(*best)
+                first = first if first is not None else best[0]
+        return found
+
+    def _open(
+        self,
+        ident: str,
+        protocol: type[Protocol],
+        run: Run | None,
+        values: dict[str, Any],
+        inputs: dict[str, str | None],
+    ) -> None:
+        window, project = self._window, self._window.project
+        assert project is not None
+
+        def make() -> QWidget:
+            below = run.id if run is not None else None
+            others = [(str(k), f"{r.label} ({k})") for k, r in project.runs.items() if k != below]
+            form = ProtocolForm(
+                protocol.Params, protocol.title, help_text=protocol.__doc__ or "",
+                citation=protocol.citation, values=values,
+                settings=RunSettings(
+                    run.label if run else protocol.title, run.comment if run else "",
+                    inputs=inputs, wait_for=tuple(map(str, run.wait_for)) if run else (),
+                ),
+                inputs=[
+                    InputChoice(
+                        name, port.label, tuple(describe.input_options(project, port, below)),
+                        not port.optional,
+                    )
+                    for name, port in protocol.inputs.items()
+                ],
+                runs=others, estimate=lambda state: estimate(project, protocol, state),
+                read_only=str((project.read_only and f"The project is read-only: {project.read_only}")
+                              or self._busy(run)),
+            )  # fmt: skip
+            form.saved.connect(lambda state: self._save(ident, protocol, run, state, False))
+            form.executed.connect(lambda state: self._save(ident, protocol, run, state, True))
+            form.closed.connect(lambda: window.workspace.close_page(ident))
+            self._add_default_button(form, protocol)
+            return form
+
+        window.workspace_dock.show()
+        window.workspace.show_page(ident, run.label if run else f"New: {protocol.title}", make)
+
+    def _add_default_button(self, form: ProtocolForm, protocol: type[Protocol]) -> None:
+        button = QPushButton("Save as default")
+        button.setToolTip("New runs of this protocol begin with these parameters")
+
+        def keep() -> None:
+            values = form.parameters.values().model_dump(mode="json")
+            values.pop("files", None)
+            self._window.settings.save_defaults(protocol.key, values)
+            self._window.say(f"{protocol.title}: saved as your default parameters")
+
+        button.clicked.connect(keep)
+        form.parameters.validity_changed.connect(button.setEnabled)
+        form.add_button(button)
+
+    def _busy(self, run: Run | None) -> str:
+        if run is not None and run.status in ("running", "queued"):
+            return f"This run is {run.status}; stop it to change it"
+        return ""
+
+    # -- saving ------------------------------------------------------------------------------
+
+    def _save(
+        self, ident: str, protocol: type[Protocol], run: Run | None, state: FormState, start: bool
+    ) -> None:
+        window, project = self._window, self._window.project
+        assert project is not None
+        params = state.params.model_dump(mode="json")
+        inputs = {
+            name: describe.parse_output(value) for name, value in state.inputs.items() if value
+        }
+        waits = [int(k) for k in state.wait_for]
+        try:
+            if run is None:
+                run = project.add(
+                    protocol.key, params, inputs, state.label, comment=state.comment, wait_for=waits
+                )
+            else:
+                run = project.runs[run.id]
+                run.params, run.inputs, run.wait_for = params, inputs, waits
+                run.label, run.comment = state.label or protocol.title, state.comment
+                project.save(run)
+            if start:
+                mode: Any = state.mode
+                window.jobs.start(run.id, mode)
+        except TiltwrightError as exc:
+            window.complain(str(exc))
+            return
+        window.workspace.close_page(ident)
+        window.refresh()
+        window.runs.select([str(run.id)])
+        window.say(f"{run.label}: {'queued' if start else 'saved'}")
+
+    def run_ended(self, number: int) -> None:
+        """A form that was locked while its run ran can be used again."""
+        ident = f"form:{number}"
+        if self._window.workspace.page(ident) is not None:
+            self._window.workspace.close_page(ident)
+            self.open_run(number)
+
+    # -- the wizard --------------------------------------------------------------------------
+
+    def open_wizard(self) -> None:
+        """From tilt series to tomograms on one page."""
+        window = self._window
+        if not window.commands.ensure_project():
+            return
+
+        def make() -> QWidget:
+            page = Wizard(WizardParams, chain.preview, find_series=_series_in)
+            page.accepted.connect(self._create_chain)
+            page.cancelled.connect(lambda: window.workspace.close_page("page:wizard"))
+            page.files_changed.connect(lambda files: self._describe_files(page, files))
+            return page
+
+        window.workspace_dock.show()
+        window.workspace.show_page("page:wizard", "Wizard", make)
+
+    def _describe_files(self, page: Wizard, files: tuple[Path, ...]) -> None:
+        self._window.lane.request(
+            "wizard files", lambda: {f: _about(f) for f in files}, page.describe_files
+        )
+
+    def _create_chain(self, values: WizardValues) -> None:
+        window, project = self._window, self._window.project
+        assert project is not None
+        try:
+            runs = chain.create(project, values.files, values.params)
+            for run in runs:
+                window.jobs.start(run.id)
+        except TiltwrightError as exc:
+            window.complain(str(exc))
+            return
+        window.workspace.close_page("page:wizard")
+        window.refresh()
+        window.runs.select([str(runs[-1].id)])
+
+
+def _series_in(folder: Path) -> list[Path]:
+    try:
+        found = ImportTiltSeries.sources(ImportTiltSeries.Params(files=(str(folder),)))
+        return sorted(found.values())
+    except TiltwrightError:
+        return []
+
+
+def _about(path: Path) -> str:
+    """What a series' file says of itself."""
+    try:
+        series = load_tilt_series(path)
+    except TiltwrightError as exc:
+        return str(exc).removeprefix(f"{path}: ")
+    tilt = series.tilt_deg
+    return f"{series.describe()}, tilt {tilt.min():.1f} to {tilt.max():.1f}°"

@@ -1,0 +1,356 @@
+"""What the menu, the toolbar and the keys do with runs and projects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PyQt6.QtCore import QObject, QStandardPaths, QUrl
+from PyQt6.QtGui import QColor, QDesktopServices, QGuiApplication
+from PyQt6.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMessageBox
+
+from tiltwright.app import demo
+from tiltwright.engine.errors import InputError, TiltwrightError
+from tiltwright.engine.execution.runner import Mode
+from tiltwright.engine.io.atomic import read_bytes, write_text
+from tiltwright.engine.project.project import Project
+
+if TYPE_CHECKING:
+    from tiltwright.app.main_window import MainWindow
+
+
+class RunCommands(QObject):
+    """Slots of :class:`~tiltwright.app.run_actions.RunActions` and of the project menu."""
+
+    def __init__(self, window: MainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+
+    def slots(self) -> dict[str, Callable[[], None]]:
+        """Name of each action to what it does."""
+        names = (
+            "edit", "analyze", "restart_from", "continue_all", "stop", "stop_from", "rename",
+            "comment", "label", "duplicate", "delete", "select_from", "select_to", "collapse",
+            "copy", "paste", "export", "folder",
+        )  # fmt: skip
+        slots = {name: self._guarded(getattr(self, name)) for name in names}
+        slots["continue"] = self._guarded(lambda: self._start(self._chosen(), "continue"))
+        slots["restart"] = self._guarded(lambda: self._start(self._chosen(), "restart"))
+        slots["import"] = self._guarded(self.import_workflow)
+        return slots
+
+    def _guarded(self, work: Callable[[], None]) -> Callable[[], None]:
+        def slot() -> None:
+            try:
+                work()
+            except TiltwrightError as exc:
+                self._window.complain(str(exc))
+            self._window.refresh()
+
+        return slot
+
+    @property
+    def _project(self) -> Project:
+        project = self._window.project
+        if project is None:
+            raise InputError("no project is open")
+        return project
+
+    def _chosen(self) -> list[int]:
+        return self._window.selected()
+
+    def _one(self) -> int:
+        chosen = self._chosen()
+        if not chosen:
+            raise InputError("select a run first")
+        return chosen[-1]
+
+    # -- runs --------------------------------------------------------------------------------
+
+    def edit(self) -> None:
+        """The form of the selected run."""
+        self._window.forms.open_run(self._one())
+
+    def analyze(self) -> None:
+        """What the selected run has made: its main output."""
+        number = self._one()
+        run = self._project.runs[number]
+        if not run.outputs:
+            raise InputError(f"{run.label}: has no results yet")
+        order = ("tomogram", "fiducial_model", "tilt_series")
+        port = next((p for p in order if p in run.outputs), next(iter(run.outputs)))
+        self._window.open_output(number, port)
+
+    def _start(self, numbers: list[int], mode: Mode) -> None:
+        for number in self._in_order(numbers):
+            if self._project.runs[number].status not in ("running", "queued"):
+                self._window.jobs.start(number, mode)
+
+    def _in_order(self, numbers: list[int] | set[int]) -> list[int]:
+        """Runs before those that depend on them."""
+        left, out = set(numbers), []
+        while left:
+            free = sorted(k for k in left if not left & (self._project.ancestors([k]) - {k}))
+            out += free or sorted(left)
+            left -= set(out)
+        return out
+
+    def restart_from(self) -> None:
+        """Run the selected runs and everything below again."""
+        self._start(list(self._project.descendants(self._chosen())), "restart")
+
+    def continue_all(self) -> None:
+        """Run everything that is new, cut off or out of date."""
+        stale = self._project.stale()
+        wanted = [
+            k for k, run in self._project.runs.items()
+            if run.status in ("new", "failed", "aborted", "interrupted") or k in stale
+        ]  # fmt: skip
+        self._start(wanted, "continue")
+
+    def stop(self) -> None:
+        """Cancel the selected runs."""
+        for number in self._chosen():
+            self._window.jobs.stop(number)
+
+    def stop_from(self) -> None:
+        """Cancel the selected runs and everything below."""
+        for number in self._project.descendants(self._chosen()):
+            self._window.jobs.stop(number)
+
+    def _ask(self, title: str, words: str, text: str) -> str | None:
+        answer, ok = QInputDialog.getText(self._window, title, words, text=text)
+        return answer.strip() if ok else None
+
+    def rename(self) -> None:
+        """Change the label of a run."""
+        run = self._project.runs[self._one()]
+        text = self._ask("Rename", "Label of the run", run.label)
+        if text:
+            run.label = text
+            self._project.save(run)
+
+    def comment(self) -> None:
+        """Write a comment on a run."""
+        run = self._project.runs[self._one()]
+        text = self._ask("Comment", "Comment on the run", run.comment)
+        if text is not None:
+            run.comment = text
+            self._project.save(run)
+
+    def label(self) -> None:
+        """Mark runs with a coloured stripe."""
+        runs = [self._project.runs[k] for k in self._chosen()]
+        first = QColor(runs[0].colour or "#4c9df0")
+        colour = QColorDialog.getColor(first, self._window, "Label colour")
+        if colour.isValid():
+            for run in runs:
+                run.colour = colour.name()
+                self._project.save(run)
+
+    def duplicate(self) -> None:
+        """Copy runs without their results."""
+        made = self._project.duplicate(self._chosen())
+        self._window.refresh()
+        self._window.runs.select([str(run.id) for run in made])
+
+    def delete(self) -> None:
+        """Delete runs and what depends on them, after asking."""
+        project, chosen = self._project, self._chosen()
+        doomed = project.descendants(chosen)
+        labels = "\n".join(f"{k}  {project.runs[k].label}" for k in sorted(doomed))
+        words = f"Delete {len(doomed)} run{'s' if len(doomed) != 1 else ''} with all results?"
+        if not self._confirm(words, labels, "Delete"):
+            return
+        project.delete(chosen)
+        for number in doomed:
+            self._window.workspace.close_run(number)
+        self._window.refresh()
+
+    def _confirm(self, words: str, more: str, do: str) -> bool:
+        box = QMessageBox(self._window)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Tiltwright")
+        box.setText(words)
+        box.setInformativeText(more)
+        button = box.addButton(do, QMessageBox.ButtonRole.AcceptRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        box.exec()
+        return box.clickedButton() is button
+
+    def select_from(self) -> None:
+        """Select a run and all that depends on it."""
+        self._window.runs.select([str(k) for k in sorted(self._project.descendants([self._one()]))])
+
+    def select_to(self) -> None:
+        """Select a run and all that it depends on."""
+        self._window.runs.select([str(k) for k in sorted(self._project.ancestors([self._one()]))])
+
+    def collapse(self) -> None:
+        """Hide or show what depends on a run."""
+        graph, ident = self._window.runs.graph, str(self._one())
+        graph.set_collapsed([ident], ident not in graph.collapsed())
+
+    def _workflow_text(self) -> str:
+        return json.dumps(self._project.workflow(self._chosen() or None), indent=1)
+
+    def copy(self) -> None:
+        """Runs as JSON to the clipboard."""
+        board = QGuiApplication.clipboard()
+        if board is not None:
+            board.setText(self._workflow_text())
+            self._window.say(f"{len(self._chosen())} runs copied")
+
+    def paste(self) -> None:
+        """Add the runs on the clipboard."""
+        board = QGuiApplication.clipboard()
+        self._add_workflow(board.text() if board is not None else "", "clipboard")
+
+    def export(self) -> None:
+        """Runs as JSON to a file: the selected ones, or all."""
+        name, _ = QFileDialog.getSaveFileName(
+            self._window, "Export workflow", "workflow.json", "Workflow (*.json)"
+        )
+        if name:
+            write_text(Path(name), self._workflow_text())
+
+    def import_workflow(self) -> None:
+        """Add the runs of a JSON file."""
+        name, _ = QFileDialog.getOpenFileName(
+            self._window, "Import workflow", "", "Workflow (*.json)"
+        )
+        if name:
+            text = read_bytes(Path(name), 1 << 26).decode("utf-8", "replace")
+            self._add_workflow(text, name)
+
+    def _add_workflow(self, text: str, where: str) -> None:
+        try:
+            workflow = json.loads(text)
+        except ValueError as exc:
+            raise InputError(f"{where}: holds no workflow (copy or export one first)") from exc
+        made = self._project.add_workflow(workflow)
+        self._window.refresh()
+        self._window.runs.select([str(run.id) for run in made])
+
+    def folder(self) -> None:
+        """Show the folder of a run in the file manager."""
+        path = self._project.folder_of(self._one())
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+    # -- projects ----------------------------------------------------------------------------
+
+    def leave_project(self) -> bool:
+        """Whether the open project can be left: nothing is running in it."""
+        if self._window.jobs.busy:
+            self._window.complain("Runs are in progress: stop them or wait before you leave.")
+            return False
+        return True
+
+    def ensure_project(self) -> bool:
+        """A project to work in; asks for a new one when none is open."""
+        if self._window.project is None:
+            self.new_project()
+        return self._window.project is not None
+
+    def new_project(self) -> None:
+        """Ask for a name and a place, and create a project there."""
+        if not self.leave_project():
+            return
+        documents = QStandardPaths.writableLocation(
+            QStandardPaths.StandardLocation.DocumentsLocation
+        )
+        start = str(Path(documents or ".") / "tiltwright-project")
+        name, _ = QFileDialog.getSaveFileName(
+            self._window, "New project: name of its folder", start, "",
+            options=QFileDialog.Option.DontConfirmOverwrite,
+        )  # fmt: skip
+        if name:
+            self.create_project(Path(name))
+
+    def create_project(self, folder: Path) -> None:
+        """Create a project in a folder and show it."""
+        try:
+            self._window.show_project(Project.create(folder))
+        except TiltwrightError as exc:
+            self._window.complain(str(exc))
+
+    def open_project(self) -> None:
+        """Ask for the folder of a project and open it."""
+        folder = self._window.ask_folder("Open project")
+        if folder is not None:
+            self._window.open_folder(folder)
+
+    def copy_project(self) -> None:
+        """Copy the project with its results and open the copy."""
+        if not self.leave_project():
+            return
+        try:
+            source = self._project
+            name, _ = QFileDialog.getSaveFileName(
+                self._window, "Copy project to", str(source.folder) + "-copy", "",
+                options=QFileDialog.Option.DontConfirmOverwrite,
+            )  # fmt: skip
+            if name:
+                self._window.show_project(source.copy_to(Path(name)))
+        except TiltwrightError as exc:
+            self._window.complain(str(exc))
+
+    def demo(self) -> None:
+        """A simulated series and its chain, in a project of their own."""
+        if not self.leave_project():
+            return
+        place = QStandardPaths.StandardLocation.DocumentsLocation
+        base = Path(QStandardPaths.writableLocation(place) or ".") / "tiltwright-demo"
+        self.create_demo(_free(base))
+
+    def create_demo(self, folder: Path) -> None:
+        """Create the demo project in a folder and start it."""
+        window = self._window
+        try:
+            project = Project.create(folder)
+            window.show_project(project)
+            runs = demo.create(project)
+            for run in runs:
+                window.jobs.start(run.id)
+        except TiltwrightError as exc:
+            window.complain(str(exc))
+            return
+        window.refresh()
+        window.say(f"The demo runs in {folder}")
+
+    # -- closing -----------------------------------------------------------------------------
+
+    def ask_before_closing(self) -> None:
+        """Running work is finished or cleanly interrupted, as the person decides."""
+        box = QMessageBox(self._window)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Tiltwright")
+        box.setText("Runs are in progress.")
+        box.setInformativeText(
+            "Stopped runs keep the series that are done and can be continued later."
+        )
+        stop: Any = box.addButton("Stop and close", QMessageBox.ButtonRole.DestructiveRole)
+        finish: Any = box.addButton("Close when finished", QMessageBox.ButtonRole.AcceptRole)
+        box.addButton("Do not close", QMessageBox.ButtonRole.RejectRole)
+        window = self._window
+
+        def decided() -> None:
+            if box.clickedButton() is stop:
+                window.jobs.stop_all()
+                window.finish_then_close()
+            elif box.clickedButton() is finish:
+                window.finish_then_close()
+
+        box.finished.connect(lambda _: decided())
+        box.open()
+
+
+def _free(base: Path) -> Path:
+    """A folder that does not exist yet: ``base``, ``base-2``, ..."""
+    path, n = base, 1
+    while path.exists():
+        n += 1
+        path = base.with_name(f"{base.name}-{n}")
+    return path
