@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QImage
@@ -212,3 +214,10 @@ def test_copy(qtbot, table):
     assert len(lines) == 2
     assert lines[1].split("\t")[:3] == ["P9", "✓ fine", "40/41"]
     assert "300 (166 nm)" in lines[1]
+
+
+def test_csv_quotes_what_holds_a_comma(table):
+    table.set_rows([SeriesQuality("P1", verdict="bad", reason="gaps, drift")])
+    rows = list(csv.reader(table.as_text(separator=",").splitlines()))
+    assert rows[1][:2] == ["P1", "✕ gaps, drift"]
+    assert {len(row) for row in rows} == {9}
