@@ -243,6 +243,7 @@ class MethodsPage(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._bibtex = ""
+        self._shown: tuple[str, tuple[str, ...], str] | None = None
         self.text = QTextEdit()
         self.text.setReadOnly(True)
         self.text.setFrameShape(QFrame.Shape.NoFrame)
@@ -273,6 +274,9 @@ class MethodsPage(QWidget):
 
     def set_methods(self, prose: str, citations: tuple[str, ...], bibtex: str) -> None:
         """Show the prose and number the citations under it."""
+        if (prose, citations, bibtex) == self._shown:
+            return
+        self._shown = (prose, citations, bibtex)
         parts = [prose] if prose else []
         if citations:
             parts.append(
