@@ -121,6 +121,16 @@ def test_follows_the_end_until_the_reader_scrolls_up(qtbot, log):
     assert bar.value() == bar.maximum()
 
 
+def test_a_log_filled_while_hidden_shows_its_end(qtbot):
+    log = LogView()
+    qtbot.addWidget(log)
+    log.resize(700, 200)
+    log.set_text("\n".join(f"line {i}" for i in range(100)))
+    log.show()
+    bar = log.text.verticalScrollBar()
+    assert bar.value() == bar.maximum() > 50
+
+
 def test_levels(log):
     log.set_text("all well\nwarning: dim view\nerror: no beads")
     log.level.setCurrentIndex(1)
