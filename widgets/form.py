@@ -6,17 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from PyQt6.QtCore import Qt, pyqtSignal
-from PyQt6.QtWidgets import QGridLayout, QLabel, QToolButton, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QGridLayout, QToolButton, QVBoxLayout, QWidget
 
 from tiltwright.widgets.form_editors import Editor, editor_for
 from tiltwright.widgets.form_fields import REQUIRED, FieldSpec, plain_reason, shown, specs_of
-from tiltwright.widgets.styled import ErrorLabel, Heading, MutedLabel, Rule
+from tiltwright.widgets.styled import ErrorLabel, Heading, LabelledRow, MutedLabel, Rule
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-LABEL_WIDTH = 220
-"""Width of the column of labels, so that groups line up."""
 
 
 class InvalidForm(ValueError):
@@ -27,19 +24,15 @@ class InvalidForm(ValueError):
         self.reasons = dict(reasons)
 
 
-class FieldRow(QWidget):
+class FieldRow(LabelledRow):
     """Label, editor, reset, help and reason of one parameter."""
 
     value_changed = pyqtSignal()
 
     def __init__(self, spec: FieldSpec, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(spec.label, parent)
         self.spec = spec
         self.setToolTip(spec.explanation())
-        self.label = QLabel(spec.label)
-        self.label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.label.setFixedWidth(LABEL_WIDTH)
-        self.label.setWordWrap(True)
         self.editor: Editor = editor_for(spec)
         self.editor.setAccessibleName(spec.label)
         self.label.setBuddy(self.editor)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtGui import QAction
-from PyQt6.QtWidgets import QGridLayout, QLabel, QMenu, QToolButton, QWidget
+from PyQt6.QtWidgets import QGridLayout, QMenu, QToolButton, QWidget
 
-from tiltwright.widgets.form import LABEL_WIDTH
 from tiltwright.widgets.form_editors import CalmComboBox
-from tiltwright.widgets.styled import ErrorLabel, MutedLabel
+from tiltwright.widgets.styled import ErrorLabel, LabelledRow, MutedLabel
 
 
 @dataclass(frozen=True)
@@ -29,25 +28,21 @@ class InputChoice:
     help: str = ""
 
 
-class InputPicker(QWidget):
+class InputPicker(LabelledRow):
     """A box with the outputs that fit, and what the chosen one holds."""
 
     chosen = pyqtSignal()
 
     def __init__(self, choice: InputChoice, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(choice.label, parent)
         self.choice = choice
-        label = QLabel(choice.label)
-        label.setFixedWidth(LABEL_WIDTH)
-        label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        label.setWordWrap(True)
         self.box = CalmComboBox()
-        self.box.setMinimumContentsLength(24)
+        self.box.setMinimumContentsLength(16)
         self.box.setSizeAdjustPolicy(
             CalmComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.box.setAccessibleName(choice.label)
-        label.setBuddy(self.box)
+        self.label.setBuddy(self.box)
         if not choice.required:
             self.box.addItem("none", None)
         for ident, text, detail in choice.options:
@@ -61,7 +56,7 @@ class InputPicker(QWidget):
         grid.setContentsMargins(0, 1, 0, 1)
         grid.setHorizontalSpacing(8)
         grid.setVerticalSpacing(2)
-        grid.addWidget(label, 0, 0)
+        grid.addWidget(self.label, 0, 0)
         grid.addWidget(self.box, 0, 1)
         grid.addWidget(self.detail, 1, 1)
         grid.addWidget(self.error, 2, 1)

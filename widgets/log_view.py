@@ -18,7 +18,6 @@ from PyQt6.QtGui import (
     QWheelEvent,
 )
 from PyQt6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -83,7 +82,10 @@ class LogView(QWidget):
         self.level = QComboBox()
         self.level.addItems(["All lines", "Warnings and errors", "Errors only"])
         self.level.setToolTip("Which lines to show")
-        self.follow = QCheckBox("Follow")
+        self.follow = QToolButton()
+        self.follow.setText("☑ Follow")
+        self.follow.setCheckable(True)
+        self.follow.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.follow.setToolTip("Keep the last line in view")
         self.follow.setChecked(True)
         self.copy_button = QPushButton("Copy all")
@@ -111,6 +113,8 @@ class LogView(QWidget):
         if bar_v is not None:
             # Scrolling up by hand means reading; the end is followed again from the end.
             bar_v.actionTriggered.connect(self._scrolled)
+            # A log that was filled while hidden knows its height only once it is shown.
+            bar_v.rangeChanged.connect(self._follow_end)
         for watched in (self.text, self.search):
             watched.installEventFilter(self)
         viewport = self.text.viewport()
@@ -184,6 +188,7 @@ class LogView(QWidget):
     # -- following ------------------------------------------------------------------------
 
     def _follow_end(self) -> None:
+        self.follow.setText("☑ Follow" if self.follow.isChecked() else "☐ Follow")
         bar = self.text.verticalScrollBar()
         if self.follow.isChecked() and bar is not None:
             bar.setValue(bar.maximum())

@@ -10,7 +10,6 @@ from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtGui import QKeySequence, QShortcut
 from PyQt6.QtWidgets import (
     QButtonGroup,
-    QFrame,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -18,7 +17,6 @@ from PyQt6.QtWidgets import (
     QLineEdit,
     QPushButton,
     QRadioButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -30,6 +28,7 @@ from tiltwright.widgets.styled import (
     Heading,
     MutedLabel,
     Rule,
+    VerticalArea,
     follow_theme,
     input_sheet,
     primary_sheet,
@@ -181,7 +180,7 @@ class ProtocolForm(QWidget):
         grid.setColumnStretch(3, 1)
         return grid
 
-    def _scrolled(self) -> QScrollArea:
+    def _scrolled(self) -> VerticalArea:
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 8, 0)
@@ -195,13 +194,8 @@ class ProtocolForm(QWidget):
         column.addWidget(Heading("Parameters"))
         column.addWidget(Rule())
         column.addWidget(self.parameters, 1)
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         content.setMaximumWidth(FORM_WIDTH)
-        area.setWidget(content)
-        return area
+        return VerticalArea(content)
 
     def _foot(self) -> QVBoxLayout:
         self.estimate_label = MutedLabel()

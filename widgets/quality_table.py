@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -273,24 +275,28 @@ class QualityTable(QWidget):
 
     def select(self, names: Sequence[str]) -> None:
         """Select these series."""
-        chosen = QItemSelection()
+        chosen, first = QItemSelection(), QModelIndex()
         for row in range(self._sorted.rowCount()):
             index = self._sorted.index(row, 0)
             if self._name(index) in names:
                 chosen.select(index, index)
+                first = first if first.isValid() else index
         selection = self.table.selectionModel()
         if selection is not None:
             flags = selection.SelectionFlag
+            selection.setCurrentIndex(first, flags.NoUpdate)
             selection.select(chosen, flags.ClearAndSelect | flags.Rows)
 
     def as_text(self, names: Sequence[str] | None = None, separator: str = "\t") -> str:
-        """Header and rows as text, in the order of the table (all rows by default)."""
-        lines = [separator.join(title for title, *_ in _COLUMNS)]
+        """Header and rows as CSV, in the order of the table (all rows by default)."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, delimiter=separator, lineterminator="\n")
+        writer.writerow(title for title, *_ in _COLUMNS)
         for row in range(self._sorted.rowCount()):
             source = self._model.rows[self._sorted.mapToSource(self._sorted.index(row, 0)).row()]
             if names is None or source.name in names:
-                lines.append(separator.join(text(source) for _, _, text, _ in _COLUMNS))
-        return "\n".join(lines)
+                writer.writerow(text(source) for _, _, text, _ in _COLUMNS)
+        return stream.getvalue()
 
     def copy_selected(self) -> None:
         """Copy the selected rows as tab-separated text, or all when none is."""

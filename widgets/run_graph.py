@@ -233,12 +233,21 @@ class RunGraph(QGraphicsView):
                 return item.run.id
         return ""
 
+    def _badge_at(self, ident: str, pos: QPoint) -> bool:
+        item = self._items.get(ident)
+        if item is None or not item.hidden_below:
+            return False
+        return item.badge().contains(item.mapFromScene(self.mapToScene(pos)))
+
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
         assert event is not None
         pos, button = event.position().toPoint(), event.button()
         ident = self._run_at(pos)
         self._press, self._panned = pos, False
-        if button == Qt.MouseButton.LeftButton and ident:
+        if button == Qt.MouseButton.LeftButton and self._badge_at(ident, pos):
+            self._press = None
+            self.set_collapsed([ident], False)
+        elif button == Qt.MouseButton.LeftButton and ident:
             self._press = None
             if event.modifiers() & (
                 Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier

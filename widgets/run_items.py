@@ -26,7 +26,7 @@ from tiltwright.widgets.run_box import STALE, STATUSES, RunBox
 from tiltwright.widgets.styled import mix
 from tiltwright.widgets.theme import colours
 
-WIDTH, HEIGHT = 220.0, 60.0
+WIDTH, HEIGHT = 242.0, 60.0
 GAP_X, GAP_Y = 22.0, 30.0
 
 
@@ -60,7 +60,14 @@ class RunItem(QGraphicsItem):
     def shape(self) -> QPainterPath:
         path = QPainterPath()
         path.addRect(self._box())
+        if self.hidden_below:
+            path.addRect(self.badge())
         return path
+
+    @staticmethod
+    def badge() -> QRectF:
+        """The plate below a collapsed run that tells how many are hidden; a click opens them."""
+        return QRectF(-24, HEIGHT / 2 - 4, 48, 17)
 
     @staticmethod
     def _box() -> QRectF:
@@ -143,7 +150,7 @@ class RunItem(QGraphicsItem):
             painter.setPen(pen)
             painter.drawRoundedRect(box.adjusted(-3, -3, 3, 3), 7, 7)
         if self.hidden_below:
-            badge = QRectF(-24, box.bottom() - 4, 48, 17)
+            badge = self.badge()
             painter.setPen(QPen(QColor(c.border), 1))
             painter.setBrush(QColor(c.raised))
             painter.drawRoundedRect(badge, 8, 8)

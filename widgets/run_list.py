@@ -141,7 +141,7 @@ class RunList(QTableView):
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
-        for column, width in enumerate((54, 150, 210, 170, 110, 130, 120)):
+        for column, width in enumerate((48, 144, 190, 164, 104, 90, 112)):
             self.setColumnWidth(column, width)
         self.doubleClicked.connect(self._open)
 

@@ -6,10 +6,20 @@ from collections.abc import Callable
 
 from PyQt6.QtCore import QEvent, QObject, QSize, Qt
 from PyQt6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
-from PyQt6.QtWidgets import QFrame, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import (
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from tiltwright.widgets.theme import Colours, colours
 
+LABEL_LEAST, LABEL_MOST = 120, 230
+"""Width of the labels of a form, from a narrow dock to a wide window."""
 _THEME_EVENTS = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
 
 
@@ -101,6 +111,48 @@ class ElidedLabel(QLabel):
         painter = QPainter(self)
         text = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
         painter.drawText(self.rect(), int(self.alignment()), text)
+
+
+class LabelledRow(QWidget):
+    """Base of a row of a form: its label takes a share of the width, the same in every row."""
+
+    def __init__(self, text: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.label = QLabel(text)
+        self.label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.label.setWordWrap(True)
+        self.label.setFixedWidth(LABEL_MOST)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        self.label.setFixedWidth(min(max(round(0.38 * self.width()), LABEL_LEAST), LABEL_MOST))
+
+    def minimumSizeHint(self) -> QSize:
+        # The label can give way, so it counts with the least that it needs.
+        hint = super().minimumSizeHint()
+        return QSize(hint.width() - self.label.width() + LABEL_LEAST, hint.height())
+
+
+class VerticalArea(QScrollArea):
+    """Scrolls up and down only: never narrower than what it holds."""
+
+    def __init__(self, content: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(content)
+
+    def minimumSizeHint(self) -> QSize:
+        content, bar = self.widget(), self.verticalScrollBar()
+        if content is None or bar is None:
+            return super().minimumSizeHint()
+        return QSize(content.minimumSizeHint().width() + bar.sizeHint().width(), 120)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 class LinkButton(QToolButton):

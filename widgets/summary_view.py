@@ -35,6 +35,7 @@ from tiltwright.widgets.theme import Colours
 
 THUMBNAIL = QSize(132, 96)
 _SHOWN_ITEMS = 6
+_ENDED = ("finished", "failed", "aborted")
 
 
 class SummaryPage(QScrollArea):
@@ -98,11 +99,11 @@ class SummaryPage(QScrollArea):
         title = Heading(summary.title, scale=1.1)
         row.addWidget(title)
         status = STATUSES.get(summary.status, STATUSES["new"])
-        state = QLabel(
-            f"{status.symbol} {summary.status}" + (f"   {STALE}" if summary.stale else "")
-        )
+        state = QLabel(f"{status.symbol} {summary.status}")
         follow_theme(state, lambda c: f"color: {status.of(c)}; font-weight: bold;")
         row.addWidget(state)
+        if summary.stale:
+            row.addWidget(Heading(STALE))
         if summary.status_text:
             bad = summary.status in ("failed", "aborted", "interrupted")
             if bad:
@@ -138,7 +139,7 @@ class SummaryPage(QScrollArea):
             if out.items:
                 column.addLayout(self._items(summary.run_id, out.name, out.items))
         if not summary.outputs:
-            column.addWidget(MutedLabel("nothing yet"))
+            column.addWidget(MutedLabel("none" if summary.status in _ENDED else "nothing yet"))
         if summary.failed:
             column.addSpacing(4)
             n = len(summary.failed)
@@ -242,6 +243,7 @@ class MethodsPage(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._bibtex = ""
+        self._shown: tuple[str, tuple[str, ...], str] | None = None
         self.text = QTextEdit()
         self.text.setReadOnly(True)
         self.text.setFrameShape(QFrame.Shape.NoFrame)
@@ -272,6 +274,9 @@ class MethodsPage(QWidget):
 
     def set_methods(self, prose: str, citations: tuple[str, ...], bibtex: str) -> None:
         """Show the prose and number the citations under it."""
+        if (prose, citations, bibtex) == self._shown:
+            return
+        self._shown = (prose, citations, bibtex)
         parts = [prose] if prose else []
         if citations:
             parts.append(

@@ -17,7 +17,6 @@ from PyQt6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -28,6 +27,7 @@ from tiltwright.widgets.styled import (
     Heading,
     MutedLabel,
     Rule,
+    VerticalArea,
     follow_theme,
     input_sheet,
     primary_sheet,
@@ -235,11 +235,11 @@ class Wizard(QWidget):
         columns = QHBoxLayout()
         columns.setSpacing(22)
         columns.addLayout(_column("1  Tilt series", self.series), 4)
-        columns.addLayout(_column("2  Values", _scrolled(self.parameters)), 5)
+        columns.addLayout(_column("2  Values", VerticalArea(self.parameters)), 5)
         preview = QWidget()
         preview.setLayout(self.steps)
         self.steps.setContentsMargins(0, 0, 0, 0)
-        columns.addLayout(_column("3  What will be created", _scrolled(preview)), 3)
+        columns.addLayout(_column("3  What will be created", VerticalArea(preview)), 3)
         layout.addLayout(columns, 1)
         layout.addWidget(Rule())
         foot = QHBoxLayout()
@@ -334,12 +334,3 @@ def _column(title: str, content: QWidget) -> QVBoxLayout:
     column.addWidget(Rule())
     column.addWidget(content, 1)
     return column
-
-
-def _scrolled(content: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    area.setWidget(content)
-    return area

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QImage
@@ -119,6 +121,16 @@ def test_follows_the_end_until_the_reader_scrolls_up(qtbot, log):
     assert bar.value() == bar.maximum()
 
 
+def test_a_log_filled_while_hidden_shows_its_end(qtbot):
+    log = LogView()
+    qtbot.addWidget(log)
+    log.resize(700, 200)
+    log.set_text("\n".join(f"line {i}" for i in range(100)))
+    log.show()
+    bar = log.text.verticalScrollBar()
+    assert bar.value() == bar.maximum() > 50
+
+
 def test_levels(log):
     log.set_text("all well\nwarning: dim view\nerror: no beads")
     log.level.setCurrentIndex(1)
@@ -212,3 +224,10 @@ def test_copy(qtbot, table):
     assert len(lines) == 2
     assert lines[1].split("\t")[:3] == ["P9", "✓ fine", "40/41"]
     assert "300 (166 nm)" in lines[1]
+
+
+def test_csv_quotes_what_holds_a_comma(table):
+    table.set_rows([SeriesQuality("P1", verdict="bad", reason="gaps, drift")])
+    rows = list(csv.reader(table.as_text(separator=",").splitlines()))
+    assert rows[1][:2] == ["P1", "✕ gaps, drift"]
+    assert {len(row) for row in rows} == {9}

@@ -141,6 +141,13 @@ def test_collapse_by_key_and_back(qtbot, graph):
     assert graph.selected() == ("5",)
 
 
+def test_a_click_on_the_badge_expands(qtbot, graph):
+    graph.set_collapsed(["3"])
+    badge = _at(graph, "3") + QPoint(0, round(graph.zoom() * 36))
+    qtbot.mouseClick(graph.viewport(), LEFT, NONE, badge)
+    assert graph.collapsed() == ()
+
+
 def _wheel(graph, pos, angle, modifier):
     event = QWheelEvent(
         QPointF(pos), QPointF(graph.viewport().mapToGlobal(pos)), QPoint(), QPoint(0, angle),
