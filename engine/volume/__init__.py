@@ -1,0 +1,1 @@
+"""What is done to tomograms once they are reconstructed."""
