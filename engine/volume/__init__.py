@@ -1,1 +1,1 @@
-"""Tomograms after the reconstruction: boundaries, cropping."""
+"""What is done to tomograms once they are reconstructed."""
