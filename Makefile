@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(shell find app engine widgets resources -name '*.py' -o -name '*.css' -o -name '*.html' -o -name '*.svg' -o -name '*.typed' | sort)
-export QT_QPA_PLATFORM ?= offscreen
+test pytest: export QT_QPA_PLATFORM ?= offscreen
 
 # The system libraries that PyQt6 loads, by Debian's names.
 QT_PACKAGES := libegl1 libgl1 libxkbcommon-x11-0 libdbus-1-3 libxcb-cursor0 libxcb-icccm4 \

@@ -308,8 +308,6 @@ def _simulate(options: argparse.Namespace, monitor: Monitor) -> None:
 
 
 def _demo(options: argparse.Namespace, monitor: Monitor) -> None:
-    import webbrowser
-
     from tiltwright.engine.execution.chain import process
     from tiltwright.engine.model.tilt_series import load_tilt_series
     from tiltwright.engine.protocols import protocols
@@ -336,8 +334,6 @@ def _demo(options: argparse.Namespace, monitor: Monitor) -> None:
         f"leave-one-out {summary['leave_one_out_px']:.3f} px\n"
         f"tomogram: {folder / 'demo_rec.mrc'}\nreport with pictures: {report}"
     )
-    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
-        webbrowser.open(report.as_uri())
 
 
 if __name__ == "__main__":

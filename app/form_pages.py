@@ -18,6 +18,7 @@ from tiltwright.engine.protocols.base import Protocol
 from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
 from tiltwright.widgets.form_pickers import InputChoice
 from tiltwright.widgets.protocol_form import FormState, ProtocolForm, RunSettings
+from tiltwright.widgets.specimen_box import SpecimenBox
 from tiltwright.widgets.wizard import Wizard, WizardValues
 from tiltwright.widgets.wizard_params import WizardParams
 
@@ -58,8 +59,14 @@ class FormPages(QObject):
         inputs = {p: describe.output_id(s.run, s.port) for p, s in run.inputs.items()}
         self._open(f"form:{number}", protocol, run, run.params, inputs)
 
-    def open_crop(self, source: Source, values: dict[str, Any]) -> None:
+    def open_crop(self, source: Source, box: SpecimenBox) -> None:
         """The form of a crop of a tomogram, filled from the box in its viewer."""
+        edges = ("x0", "x1", "y0", "y1", "z0", "z1")
+        values: dict[str, Any] = {
+            f"{e[0]}_{'from' if e[1] == '0' else 'to'}": getattr(box, e) + 1 for e in edges
+        }
+        # A slab that rises by the angle along y lies flat when it is turned back by it.
+        values["about_x_deg"] = -box.x_tilt_deg
         self._window.workspace.close_page("form:new-crop")
         protocol = all_protocols()["crop"]
         inputs = {"tomogram": describe.output_id(source.run, source.port)}
@@ -112,8 +119,7 @@ class FormPages(QObject):
                     for name, port in protocol.inputs.items()
                 ],
                 runs=others, estimate=lambda state: estimate(project, protocol, state),
-                read_only=str((project.read_only and f"The project is read-only: {project.read_only}")
-                              or self._busy(run)),
+                read_only=self._locked(run),
             )  # fmt: skip
             form.saved.connect(lambda state: self._save(ident, protocol, run, state, False))
             form.executed.connect(lambda state: self._save(ident, protocol, run, state, True))
@@ -138,7 +144,11 @@ class FormPages(QObject):
         form.parameters.validity_changed.connect(button.setEnabled)
         form.add_button(button)
 
-    def _busy(self, run: Run | None) -> str:
+    def _locked(self, run: Run | None) -> str:
+        """Why a form cannot be saved, or nothing."""
+        project = self._window.project
+        if project is not None and project.read_only is not None:
+            return f"The project is read-only: {project.read_only}"
         if run is not None and run.status in ("running", "queued"):
             return f"This run is {run.status}; stop it to change it"
         return ""

@@ -198,7 +198,8 @@ class Jobs(QObject):
 
     def _ended(self, number: int, error: str) -> None:
         worker = self._worker
-        assert worker is not None and self._project is not None
+        assert worker is not None
+        assert self._project is not None
         worker.wait()
         worker.deleteLater()
         self._worker = None

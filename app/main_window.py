@@ -13,6 +13,7 @@ from PyQt6.QtWidgets import (
     QFileDialog,
     QLabel,
     QMainWindow,
+    QMenu,
     QMessageBox,
     QToolBar,
     QWidget,
@@ -116,10 +117,10 @@ class MainWindow(QMainWindow):
     def _make_menus(self) -> None:
         bar = self.menuBar()
         assert bar is not None
-        project, edit, view, run, help_ = (
-            bar.addMenu(t) for t in ("&Project", "&Edit", "&View", "&Run", "&Help")
-        )
-        assert project and edit and view and run and help_
+        titles = ("&Project", "&Edit", "&View", "&Run", "&Help")
+        project, edit, view, run, help_ = (QMenu(title, bar) for title in titles)
+        for menu in (project, edit, view, run, help_):
+            bar.addMenu(menu)
         c = self.commands
         self.new_action = self._action("&New project…", "Ctrl+N", c.new_project)
         self.open_action = self._action("&Open project…", "Ctrl+O", c.open_project)
@@ -312,8 +313,6 @@ class MainWindow(QMainWindow):
             self._show_summary()
 
     def _context_menu(self, ids: tuple[str, ...], at: Any) -> None:
-        from PyQt6.QtWidgets import QMenu
-
         menu = QMenu(self)
         self.run_actions.fill_menu(menu)
         menu.popup(at)

@@ -15,6 +15,7 @@ from tiltwright.engine.execution.runner import series_of_input
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
 from tiltwright.widgets.lane import Lane
+from tiltwright.widgets.plane_set import Beads
 from tiltwright.widgets.quality_table import QualityTable
 from tiltwright.widgets.styled import EmptyState
 from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
@@ -224,5 +225,21 @@ class Workspace(QTabWidget):
         fit = series.alignment.fit if series is not None and series.alignment is not None else None
         beads = None
         if fit is not None and series is not None:
-            beads = fit.xyz * (series.pixel_size_a / tomogram.pixel_size_a)
-        page.set_tomogram(tomogram, beads)
+            beads = Beads(
+                fit.xyz * series.pixel_size_a / 10, fit.surface, self._bead_nm(source, name)
+            )
+        if page.tomogram != tomogram:
+            page.set_tomogram(tomogram, beads=beads)
+
+    def _bead_nm(self, source: Source, name: str) -> float:
+        """Diameter of the beads of a series, from the nearest fiducial model above."""
+        project = self._project
+        assert project is not None
+        for k in sorted(project.ancestors([source.run]), reverse=True):
+            for items in project.runs[k].outputs.values():
+                record = items.get(name, {})
+                if record.get("kind") == "fiducial_model":
+                    series = series_of_input(project, project.runs[k], name)
+                    if series is not None:
+                        return float(record["diameter_px"] * series.pixel_size_a / 10)
+        return 10.0

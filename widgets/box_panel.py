@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PyQt6.QtCore import pyqtSignal
-from PyQt6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSpinBox, QWidget
+from PyQt6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QSpinBox, QWidget
 
 from tiltwright.widgets.specimen_box import SpecimenBox
 
@@ -19,9 +19,12 @@ class BoxPanel(QWidget):
     -------
     box_edited : (SpecimenBox)
         A person typed a number.
+    crop_requested : (SpecimenBox)
+        A person wants the tomogram cropped to it.
     """
 
     box_edited = pyqtSignal(object)
+    crop_requested = pyqtSignal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,6 +56,10 @@ class BoxPanel(QWidget):
         row.addSpacing(8)
         self.words = QLabel(self)
         row.addWidget(self.words, 1)
+        self.crop_button = QPushButton("Crop…", self)
+        self.crop_button.setToolTip("Open the form of a crop with these numbers")
+        self.crop_button.clicked.connect(self._crop)
+        row.addWidget(self.crop_button)
 
     def set_box(self, box: SpecimenBox | None) -> None:
         """Show a box."""
@@ -72,6 +79,10 @@ class BoxPanel(QWidget):
                 "middle lies above the middle of the volume, voxels"
             )
         self._box = box
+
+    def _crop(self) -> None:
+        if self._box is not None:
+            self.crop_requested.emit(self._box)
 
     def _typed(self) -> None:
         if self._box is None:

@@ -43,6 +43,7 @@ class TomogramViewer(QWidget):
     cursor_moved = pyqtSignal(int, int, int)
     box_changed = pyqtSignal(object)
     measured = pyqtSignal(float)
+    crop_requested = pyqtSignal(object)
 
     def __init__(self, parent: QWidget | None = None, lane: Lane | None = None) -> None:
         super().__init__(parent)
@@ -233,6 +234,7 @@ class TomogramViewer(QWidget):
         self.player.stopped.connect(lambda: self.play_action.setIcon(icon("play")))
         self.levels.levels_dragged.connect(self.first.set_levels)
         self.levels.auto_asked.connect(self._auto_contrast)
+        self.panel.crop_requested.connect(self.crop_requested)
         self.panel.box_edited.connect(self._box_made)
         for planes in (self.first, self.second):
             planes.hovered.connect(self.position.setText)

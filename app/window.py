@@ -1,0 +1,46 @@
+"""Starting the window."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import threading
+from pathlib import Path
+
+
+def run_window(project: Path | None = None, *, demo: bool = False) -> int:
+    """Open the window, with a project if given; returns the exit status.
+
+    ``demo``: the project is the demo's, made there and run unless it exists.
+    """
+    faulthandler.enable()
+    from PyQt6.QtWidgets import QApplication
+
+    from tiltwright.app.crash import CrashHandler
+    from tiltwright.app.main_window import MainWindow
+    from tiltwright.app.preferences import Settings
+    from tiltwright.widgets.theme import apply_theme
+
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("Tiltwright")
+    app.setOrganizationName("Tiltwright")
+    crash = CrashHandler(app)
+    crash.install()
+    settings = Settings()
+    apply_theme(app, settings.preferences().theme == "dark")
+    window = MainWindow(settings)
+    window.restore_layout()
+    window.show()
+    if project is not None and demo and not (project / "project.json").exists():
+        window.commands.create_demo(project)
+    elif project is not None:
+        window.open_folder(project)
+    threading.Thread(target=_warm, name="warm kernels", daemon=True).start()
+    return app.exec()
+
+
+def _warm() -> None:
+    """Load what the first click would have to wait for."""
+    import scipy.fft  # noqa: F401
+
+    import tiltwright.engine.execution.chain  # noqa: F401
