@@ -222,6 +222,16 @@ def test_tiff_rows_run_upwards(tmp_path, dtype, options, big):
     assert pixel == pytest.approx(1.38, rel=1e-4)
 
 
+@pytest.mark.parametrize(("offset", "tags"), [(8, 1), (8, 0), (9999, 1)])
+def test_a_chain_of_tiff_pages_that_does_not_end_is_refused(tmp_path, offset, tags):
+    path = tmp_path / "a.tif"
+    # One page of one tag whose successor is itself, that is empty, or that is not in the file.
+    first = struct.pack("<2sHIH", b"II", 42, 8 if tags else offset, tags)
+    path.write_bytes(first + struct.pack("<HHII", 256, 3, 1, 5) + struct.pack("<I", offset))
+    with pytest.raises(InputError, match=r"a\.tif: damaged TIFF file"):
+        open_image_stack(path)
+
+
 def test_a_tiff_of_colours_or_of_two_sizes_is_refused(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((4, 5, 3), "u1"), photometric="rgb")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def open_tiff_stack(path: str | os.PathLike[str]) -> tuple[NDArray[Any], float |
     quiet = logger.disabled
     logger.disabled = True
     try:
+        _check_chain(path)
         with tifffile.TiffFile(path) as tiff:
             pages: Any = tiff.pages
             page = pages[0]
@@ -62,6 +64,29 @@ def open_tiff_stack(path: str | os.PathLike[str]) -> tuple[NDArray[Any], float |
     if data.ndim != 3 or min(data.shape) < 1 or data.dtype.kind not in "iuf":
         raise InputError(f"{path}: a TIFF of shape {data.shape} is not a stack of grey images")
     return data[:, ::-1], pixel
+
+
+def _check_chain(path: str | os.PathLike[str]) -> None:
+    """Follow the directories of the pages: tifffile need not come to the end of a damaged chain."""
+    with open(path, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        head = stream.read(16)
+        order, big = "<" if head[:2] == b"II" else ">", head[2:4] in (b"+\0", b"\0+")
+        count, pointer, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
+        at: int = struct.unpack_from(order + pointer, head, 8 if big else 4)[0]
+        seen: set[int] = set()
+        while at:
+            if at in seen or at + 8 > size:
+                raise InputError(f"{path}: damaged TIFF file (its pages do not end)")
+            seen.add(at)
+            stream.seek(at)
+            width = struct.calcsize(order + count)
+            tags: int = struct.unpack(order + count, stream.read(width))[0]
+            after = at + width + entry * tags
+            if not 1 <= tags <= 4096 or after + struct.calcsize(order + pointer) > size:
+                raise InputError(f"{path}: damaged TIFF file (a page at byte {at})")
+            stream.seek(after)
+            at = struct.unpack(order + pointer, stream.read(struct.calcsize(order + pointer)))[0]
 
 
 def _pixel_size(tiff: Any, page: Any) -> float | None:
