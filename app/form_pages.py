@@ -39,11 +39,11 @@ class FormPages(QObject):
 
     def open_new(self, key: str, values: dict[str, Any] | None = None) -> None:
         """The form of a new run of a protocol; inputs are proposed from the selection."""
-        if not self._window.commands.ensure_project():
-            return
         protocol = all_protocols()[key]
         given = values if values is not None else self._window.settings.defaults(key)
-        self._open(f"form:new-{key}", protocol, None, given, self._proposed(protocol))
+        self._window.commands.with_project(
+            lambda: self._open(f"form:new-{key}", protocol, None, given, self._proposed(protocol))
+        )
 
     def open_run(self, number: int) -> None:
         """The form of a run."""
@@ -197,9 +197,10 @@ class FormPages(QObject):
 
     def open_wizard(self) -> None:
         """From tilt series to tomograms on one page."""
+        self._window.commands.with_project(self._open_wizard)
+
+    def _open_wizard(self) -> None:
         window = self._window
-        if not window.commands.ensure_project():
-            return
 
         def make() -> QWidget:
             page = Wizard(WizardParams, chain.preview, find_series=_series_in)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PyQt6.QtCore import QObject, QStandardPaths, QUrl
+from PyQt6.QtCore import QObject, QUrl
 from PyQt6.QtGui import QColor, QDesktopServices, QGuiApplication
-from PyQt6.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMessageBox
+from PyQt6.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMessageBox, QWidget
 
 from tiltwright.app import demo
+from tiltwright.app.new_project import NewProjectPage, free_folder
 from tiltwright.engine.errors import InputError, TiltwrightError
 from tiltwright.engine.execution.runner import Mode
 from tiltwright.engine.io.atomic import read_bytes, write_text
@@ -248,33 +249,44 @@ class RunCommands(QObject):
             return False
         return True
 
-    def ensure_project(self) -> bool:
-        """A project to work in; asks for a new one when none is open."""
-        if self._window.project is None:
-            self.new_project()
-        return self._window.project is not None
+    def with_project(self, then: Callable[[], None]) -> None:
+        """Do something in a project; a page asks for a new one first when none is open."""
+        if self._window.project is not None:
+            then()
+        else:
+            self._ask_new(then)
 
     def new_project(self) -> None:
-        """Ask for a name and a place, and create a project there."""
-        if not self.leave_project():
-            return
-        documents = QStandardPaths.writableLocation(
-            QStandardPaths.StandardLocation.DocumentsLocation
-        )
-        start = str(Path(documents or ".") / "tiltwright-project")
-        name, _ = QFileDialog.getSaveFileName(
-            self._window, "New project: name of its folder", start, "",
-            options=QFileDialog.Option.DontConfirmOverwrite,
-        )  # fmt: skip
-        if name:
-            self.create_project(Path(name))
+        """Ask for a place, and create a project there."""
+        if self.leave_project():
+            self._ask_new(lambda: None)
 
-    def create_project(self, folder: Path) -> None:
-        """Create a project in a folder and show it."""
+    def _ask_new(self, then: Callable[[], None]) -> None:
+        workspace = self._window.workspace
+        workspace.close_page("page:new")
+
+        def make() -> QWidget:
+            page = NewProjectPage()
+            page.cancelled.connect(lambda: workspace.close_page("page:new"))
+            page.accepted.connect(accepted)
+            return page
+
+        def accepted(folder: Path) -> None:
+            if self.create_project(folder):
+                workspace.close_page("page:new")
+                then()
+
+        self._window.workspace_dock.show()
+        workspace.show_page("page:new", "New project", make)
+
+    def create_project(self, folder: Path) -> bool:
+        """Create a project in a folder and show it; False when that cannot be."""
         try:
             self._window.show_project(Project.create(folder))
         except TiltwrightError as exc:
             self._window.complain(str(exc))
+            return False
+        return True
 
     def open_project(self) -> None:
         """Ask for the folder of a project and open it."""
@@ -301,9 +313,7 @@ class RunCommands(QObject):
         """A simulated series and its chain, in a project of their own."""
         if not self.leave_project():
             return
-        place = QStandardPaths.StandardLocation.DocumentsLocation
-        base = Path(QStandardPaths.writableLocation(place) or ".") / "tiltwright-demo"
-        self.create_demo(_free(base))
+        self.create_demo(free_folder("tiltwright-demo"))
 
     def create_demo(self, folder: Path) -> None:
         """Create the demo project in a folder and start it."""
@@ -345,12 +355,3 @@ class RunCommands(QObject):
 
         box.finished.connect(lambda _: decided())
         box.open()
-
-
-def _free(base: Path) -> Path:
-    """A folder that does not exist yet: ``base``, ``base-2``, ..."""
-    path, n = base, 1
-    while path.exists():
-        n += 1
-        path = base.with_name(f"{base.name}-{n}")
-    return path
