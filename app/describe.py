@@ -161,9 +161,10 @@ def summary(
         for port, s in run.inputs.items() if s.run in project.runs and port in protocol.inputs
     )  # fmt: skip
     outputs = tuple(
-        OutputLine(port, f"{protocol.outputs[port].label}: {output_text(project, run, port)}",
-                   tuple(sorted(run.outputs[port])))
-        for port in protocol.outputs if port in run.outputs
+        OutputLine(
+            port, output_text(project, run, port), tuple(sorted(run.outputs[port])), declared.label
+        )
+        for port, declared in protocol.outputs.items() if port in run.outputs
     )  # fmt: skip
     words = ""
     if run.status in ("failed", "aborted") and run.failed:

@@ -64,7 +64,7 @@ class MainWindow(QMainWindow):
         self.workspace = Workspace(self.lane)
         self.forms = FormPages(self)
         self.commands = RunCommands(self)
-        self.run_actions = RunActions(self, self.commands.slots())
+        self.run_actions = RunActions(self.runs, self.commands.slots())
         self._lay_out()
         self._make_menus()
         self._connect()
@@ -135,7 +135,7 @@ class MainWindow(QMainWindow):
         self.quit_action = self._action("&Quit", "Ctrl+Q", self.close)
         self.preferences_action = self._action("&Preferences…", "Ctrl+,", self.open_preferences)
         self.find_action = self._action(
-            "⌕ Find a protocol", "Ctrl+F", self.catalogue.focus_search, "Search the protocols"
+            "⌕ Find a protocol", "", self.catalogue.focus_search, "Search the protocols (Ctrl+F)"
         )
         self.refresh_action = self._action("&Refresh", "F5", self.reload)
         self.console_action = self._action("Python &console", "Ctrl+`", self.toggle_console)

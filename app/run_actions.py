@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QAction, QKeySequence
 from PyQt6.QtWidgets import QMenu, QToolBar, QWidget
 
@@ -54,7 +55,7 @@ _GRAPH_KEYS = {"select_from", "select_to", "collapse"}
 
 
 class RunActions:
-    """The actions; ``slots`` gives what each does."""
+    """The actions of ``parent``, the pane of runs; ``slots`` gives what each does."""
 
     def __init__(self, parent: QWidget, slots: Mapping[str, Callable[[], None]]) -> None:
         self.actions: dict[str, QAction] = {}
@@ -68,7 +69,10 @@ class RunActions:
             action.setStatusTip(spec.tip)
             if spec.keys and spec.name not in _GRAPH_KEYS:
                 action.setShortcut(QKeySequence(spec.keys))
+            # The keys are those of the runs: in a viewer they mean other things.
+            action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             action.triggered.connect(slots[spec.name])
+            parent.addAction(action)
             self.actions[spec.name], self._needs[spec.name] = action, spec.needs
 
     def fill_menu(self, menu: QMenu) -> None:

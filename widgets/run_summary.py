@@ -23,11 +23,15 @@ class InputLine:
 
 @dataclass(frozen=True)
 class OutputLine:
-    """An output with its size string and flags, and the series in it."""
+    """An output with its size string and flags, and the series in it.
+
+    ``name`` identifies it, ``title`` is what people read.
+    """
 
     name: str
     text: str
     items: tuple[str, ...] = ()
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ class SummaryPage(QScrollArea):
         for out in summary.outputs:
             row = QHBoxLayout()
             row.setSpacing(6)
-            row.addWidget(self._link(f"⇥ {out.name}", summary.run_id, out.name, ""))
+            row.addWidget(self._link(f"⇥ {out.title or out.name}", summary.run_id, out.name, ""))
             row.addWidget(_wrapped(out.text), 1)
             column.addLayout(row)
             if out.items:

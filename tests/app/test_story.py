@@ -1,0 +1,178 @@
+"""The tutorial by clicks alone: from an empty window to the cropped tomogram of two series."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PyQt6.QtCore import QPoint, Qt
+from PyQt6.QtWidgets import QLineEdit, QPushButton
+
+from tiltwright.app.cli import main as command_line
+from tiltwright.engine.io.mrc import open_stack
+from tiltwright.engine.simulate.series import SeriesSpec, write_series
+from tiltwright.widgets.protocol_form import ProtocolForm
+from tiltwright.widgets.quality_table import QualityTable
+from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
+from tiltwright.widgets.tomogram_viewer import TomogramViewer
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
+LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two series: a simulated one, and the real one where it is at hand."""
+    base = tmp_path_factory.mktemp("series")
+    spec = SeriesSpec(seed=3, n_views=21, nx=360, ny=300, n_beads=18, n_vesicles=2,
+                      shift_step_sd_px=3)  # fmt: skip
+    write_series(spec, base, "small")
+    if (REAL / "position14.mrc").exists():
+        for ending in (".mrc", ".rawtlt"):
+            shutil.copy(REAL / f"position14{ending}", base)
+    else:
+        write_series(SeriesSpec(seed=4, n_views=21, nx=300, ny=360, n_beads=18, n_vesicles=2,
+                                shift_step_sd_px=3), base, "position14")  # fmt: skip
+    return base
+
+
+class Person:
+    """What a person does: clicks, types, looks."""
+
+    def __init__(self, qtbot, window) -> None:
+        self.qtbot, self.window = qtbot, window
+
+    def click(self, widget, at=None) -> None:
+        self.qtbot.mouseClick(widget, LEFT, pos=at or QPoint())
+
+    def button(self, root, text: str) -> QPushButton:
+        found = [b for b in root.findChildren(QPushButton) if text in b.text() and b.isVisible()]
+        assert found, f"no button {text!r}"
+        return found[0]
+
+    def write(self, form: ProtocolForm, name: str, text: str) -> None:
+        line = form.parameters.row(name).findChild(QLineEdit)
+        line.setFocus()
+        line.selectAll()
+        self.qtbot.keyClicks(line, text)
+        self.qtbot.keyClick(line, Qt.Key.Key_Tab)
+
+    def choose(self, title: str) -> ProtocolForm:
+        """Open a protocol's form from the catalogue by search and Return."""
+        search = self.window.catalogue.search
+        self.qtbot.keyClick(self.window, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+        search.selectAll()
+        self.qtbot.keyClicks(search, title)
+        self.qtbot.keyClick(search, Qt.Key.Key_Return)
+        form = self.window.workspace.currentWidget()
+        assert isinstance(form, ProtocolForm)
+        search.clear()
+        return form
+
+    def execute(self, form: ProtocolForm, seconds: float = 120) -> int:
+        """Click Execute and wait for the end; the number of the run."""
+        before = set(self.window.project.runs)
+        assert form.execute_button.isEnabled(), form.problem.text()
+        self.click(form.execute_button)
+        self.qtbot.waitUntil(lambda: not self.window.jobs.busy, timeout=int(1000 * seconds))
+        (number,) = set(self.window.project.runs) - before
+        run = self.window.project.runs[number]
+        assert run.status == "finished", (run.failed, run.label)
+        assert not run.failed
+        return number
+
+    def open_output(self, number: int, text: str) -> None:
+        """Select a run in the graph and click one of its outputs in the summary."""
+        graph = self.window.runs.graph
+        graph.fit()
+        self.click(graph.viewport(), graph.centre_of(str(number)).toPoint())
+        assert self.window.runs.selected() == (str(number),)
+        links = self.window.summary.summary.links
+        link = next(x for x in links if text in x.text())
+        self.click(link)
+
+
+def test_the_tutorial_by_clicks(qtbot, window, folder, tmp_path):
+    person = Person(qtbot, window)
+    # An empty window offers what to do first.
+    person.click(person.button(window.runs.start, "Import tilt series"))
+    page = window.workspace.currentWidget()
+    line = page.findChild(QLineEdit)
+    line.selectAll()
+    qtbot.keyClicks(line, str(tmp_path / "project"))
+    person.click(person.button(page, "Create project"))
+    assert window.project is not None
+
+    form = window.workspace.currentWidget()
+    assert isinstance(form, ProtocolForm)
+    person.write(form, "files", str(folder))
+    person.write(form, "axis_deg", "-84.5")
+    person.write(form, "pixel_size_a", "11.04")
+    first = person.execute(form)
+    assert window.project.runs[first].series == ["position14", "small"]
+
+    steps = {"import": first}
+    for key, title, values in (
+        ("preprocess", "Tilt-series preprocess", {}),
+        ("coarse", "Coarse prealignment", {}),
+        ("model", "Generate fiducial model", {}),
+        ("alignment", "Fiducial alignment", {}),
+        ("reconstruction", "Tomogram reconstruction", {"thickness": "64"}),
+    ):
+        form = person.choose(title)
+        for name, text in values.items():
+            person.write(form, name, text)
+        steps[key] = person.execute(form)
+
+    # Look at the alignment: the table of both series, one of them, interpolated.
+    person.open_output(steps["alignment"], "Aligned tilt series")
+    table = window.workspace.currentWidget()
+    assert isinstance(table, QualityTable)
+    table.select(["small"])
+    table.series_opened.emit("small")
+    viewer = window.workspace.currentWidget()
+    assert isinstance(viewer, TiltSeriesViewer)
+    assert viewer.series.alignment.fit.mean_residual_px < 0.2
+    viewer.interpolated_action.trigger()
+    assert viewer.interpolated_action.isChecked()
+
+    # The tomogram, its box, and the crop that the box asks for.
+    person.open_output(steps["reconstruction"], "small")
+    tomogram = window.workspace.currentWidget()
+    assert isinstance(tomogram, TomogramViewer)
+    tomogram.box_action.trigger()
+    for name, value in (("z0", 13), ("z1", 52)):
+        spin = tomogram.panel.edges[name]
+        spin.setFocus()
+        spin.selectAll()
+        qtbot.keyClicks(spin, str(value))
+        qtbot.keyClick(spin, Qt.Key.Key_Return)
+    person.click(tomogram.panel.crop_button)
+    crop = window.workspace.currentWidget()
+    assert isinstance(crop, ProtocolForm)
+    person.write(crop, "x_to", "0")
+    person.write(crop, "y_to", "0")
+    number = person.execute(crop)
+    whole = window.project.output_folder(steps["reconstruction"]) / "small_rec.mrc"
+    part = window.project.output_folder(number) / "small_crop.mrc"
+    assert np.array_equal(open_stack(part), open_stack(whole)[12:52])
+
+    # The same arrays and text files as the command line gives.
+    for name in ("small", "position14"):
+        stack = folder / f"{name}.mrc"
+        rc = command_line(
+            ["process", str(stack), "--tilt-angles", str(stack.with_suffix(".rawtlt")),
+             "--tilt-axis", "-84.5", "--pixel-size", "11.04", "--thickness", "64",
+             "--output", str(tmp_path / name)]
+        )  # fmt: skip
+        assert rc == 0
+        mine = window.project.output_folder(steps["alignment"])
+        endings = (".xf", ".tlt", ".xtilt", ".xyz", ".resid", "_residuals.csv", ".fid",
+                   "_nogaps.fid")  # fmt: skip
+        for ending in endings:
+            a, b = mine / f"{name}{ending}", tmp_path / name / f"{name}{ending}"
+            assert a.read_bytes() == b.read_bytes(), ending
+        volume = window.project.output_folder(steps["reconstruction"]) / f"{name}_rec.mrc"
+        assert np.array_equal(open_stack(volume), open_stack(tmp_path / name / f"{name}_rec.mrc"))
