@@ -15,7 +15,7 @@ from tiltwright.engine.recon.aligned import write_aligned
 from tiltwright.engine.recon import vectors
 from tiltwright.engine.recon.backproject import backproject, empty_rows, fixed_point
 from tiltwright.engine.recon.filters import RowFilter, angular_weights, radial_filter
-from tiltwright.engine.recon.vectors import BLOCK, LANES
+from tiltwright.engine.recon.vectors import BLOCK, LANES, TILE
 from tiltwright.engine.recon.wbp import reconstruct_series
 
 TILT = np.arange(-60.0, 61.0, 3.0)
@@ -114,13 +114,12 @@ def test_the_vector_steps_equal_their_plain_forms():
     njit(lambda s, w: vectors.add_views(s, 40, *w))(fast, where)
     assert np.abs(plain - fast).max() < 1e-5
     assert np.array_equal(fast[:40], sums[:40])
-    columns, flat = rng.random(LANES * BLOCK + 8, np.float32), np.zeros((2, 300), np.float32)
+    columns, flat = rng.random(LANES * BLOCK + 8, np.float32), np.zeros((2, 600), np.float32)
     vectors.transpose(columns, 8, flat[0], 3)
     njit(lambda a, b: vectors.transpose(a, 8, b, 3))(columns, flat[1])
     assert np.array_equal(flat[0], flat[1])
-    assert np.array_equal(
-        flat[0, 3 : 3 + LANES**2].reshape(LANES, -1), columns[8:].reshape(LANES, BLOCK)[:, :LANES].T
-    )
+    turned = flat[0, 3 : 3 + LANES * TILE].reshape(LANES, TILE)[:, :LANES]
+    assert np.array_equal(turned, columns[8:].reshape(LANES, BLOCK)[:, :LANES].T)
 
 
 def test_the_kernel_refuses_positions_outside_its_rows():

@@ -18,14 +18,14 @@ import numpy.typing as npt
 from numba import njit
 
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS, LANES, add_views, transpose
+from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS, LANES, TILE, add_views, transpose
 
 Float32s = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
 
 CHUNK_Z = 16
 """Sections that are best projected at once: their rows stay in the second-level cache."""
-_TILE_X, _TILE_Z, _VIEWS = LANES, 4, 8
+_TILE_Z, _VIEWS = 4, 8
 _ONE = 1 << FRACTION_BITS
 _INT16_MAX = 32767.0
 
@@ -75,20 +75,20 @@ def _sum_tile(
     ``size`` is (blocks, views, floats of a view).
     """
     n_blocks, n_views, per_view = size
-    for block in range(n_blocks):
-        base = block * n_views * per_view
-        for z_first in range(z0, z1, _TILE_Z):
-            for first in range(0, n_views, _VIEWS):
-                n = min(_VIEWS, n_views - first)
-                for z in range(z_first, min(z_first + _TILE_Z, z1)):
-                    to = ((z - z0) * n_blocks + block) * _TILE_X * BLOCK
-                    at = z * n_views + first
-                    for x in range(_TILE_X):
-                        place = (x0 + x) * n_views + first
-                        start = base + first * per_view
-                        add_views(
-                            sums, to + x * BLOCK, rows, start, per_view, at_x, place, at_z, at, n
-                        )
+    n_tiles = (z1 - z0 + _TILE_Z - 1) // _TILE_Z
+    for part in range(n_blocks * (TILE // LANES) * n_tiles):
+        z_first = z0 + part % n_tiles * _TILE_Z
+        x_first = part // n_tiles % (TILE // LANES) * LANES
+        block = part // n_tiles // (TILE // LANES)
+        for first in range(0, n_views, _VIEWS):
+            n = min(_VIEWS, n_views - first)
+            start = (block * n_views + first) * per_view
+            for z in range(z_first, min(z_first + _TILE_Z, z1)):
+                to = ((z - z0) * n_blocks + block) * TILE * BLOCK
+                at = z * n_views + first
+                for x in range(x_first, x_first + LANES):
+                    place = (x0 + x) * n_views + first
+                    add_views(sums, to + x * BLOCK, rows, start, per_view, at_x, place, at_z, at, n)
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"})
@@ -122,20 +122,22 @@ def _project(
     out: Any, sums: Any, lines: Any,
 ) -> None:  # fmt: skip
     n_z, _, n_x = out.shape
-    n_blocks = size[0]
-    for x0 in range(0, n_x, _TILE_X):
+    n_blocks, flat = size[0], lines.reshape(-1)
+    for x0 in range(0, n_x, TILE):
         for z0 in range(0, n_z, CHUNK_Z):
             z1 = min(z0 + CHUNK_Z, n_z)
             sums[:] = 0
             _sum_tile(rows, size, at_x, x0, at_z, z0, z1, sums)
             for z in range(z0, z1):
                 for block in range(n_blocks):
-                    at = ((z - z0) * n_blocks + block) * _TILE_X * BLOCK
-                    for k in range(0, BLOCK, LANES):
-                        # Line 0 of ``lines`` is a spare one before the first.
-                        transpose(sums, at + k, lines.reshape(-1), (1 + block * BLOCK + k) * LANES)
+                    at = ((z - z0) * n_blocks + block) * TILE * BLOCK
+                    for x in range(0, TILE, LANES):
+                        for k in range(0, BLOCK, LANES):
+                            # Line 0 of ``lines`` is a spare one before the first.
+                            to = (1 + block * BLOCK + k) * TILE + x
+                            transpose(sums, at + x * BLOCK + k, flat, to)
                 _store(
-                    lines, first[z] + 1, taps[z], scaling, whole, out[z], x0, min(_TILE_X, n_x - x0)
+                    lines, first[z] + 1, taps[z], scaling, whole, out[z], x0, min(TILE, n_x - x0)
                 )
 
 
@@ -191,11 +193,11 @@ def backproject(
     high = at_x.max(axis=0).astype(np.int64) + at_z.max(axis=0)
     if low.min() < 0 or high.max() >= (n_rows - 1) * _ONE:
         raise InputError("back-projection: a voxel lies outside the filtered rows")
-    spare = -n_x % _TILE_X
+    spare = -n_x % TILE
     if spare:
         at_x = np.pad(at_x, ((0, spare), (0, 0)), mode="edge")
-    sums = _aligned(min(n_z, CHUNK_Z) * n_blocks * _TILE_X * BLOCK)
-    lines = _aligned((n_blocks * BLOCK + 1) * LANES).reshape(-1, LANES)
+    sums = _aligned(min(n_z, CHUNK_Z) * n_blocks * TILE * BLOCK)
+    lines = _aligned((n_blocks * BLOCK + 1) * TILE).reshape(-1, TILE)
     _project(
         rows.reshape(-1), (n_blocks, n_views, n_rows * BLOCK), np.ascontiguousarray(at_x).reshape(-1),
         np.ascontiguousarray(at_z).reshape(-1), first, taps,

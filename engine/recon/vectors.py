@@ -18,6 +18,8 @@ LANES = 16
 """Floats in a vector: 64 bytes, a cache line."""
 BLOCK = 32
 """Slices (y) in a block: two vectors."""
+TILE = 2 * LANES
+"""Columns (x) whose lines are stored at once: a cache line of int16, so that none is half written."""
 FRACTION_BITS = 16
 """Row positions are fixed-point integers with this many fractional bits (1.5e-5 of a row)."""
 _ONE = 1 << FRACTION_BITS
@@ -155,17 +157,17 @@ def _transpose_vector(typingctx: Any, source: Any, at: Any, target: Any, to: Any
             pairs = [(values[k], values[k + half]) for k in range(half)]
             values = [builder.shuffle_vector(a, b, m) for a, b in pairs for m in (low, high)]
         for k, value in enumerate(values):
-            _save(builder, value, out, args[3], k * LANES)
+            _save(builder, value, out, args[3], k * TILE)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
 def transpose(source: Any, at: int, target: Any, to: int) -> None:
-    """``LANES`` columns, ``BLOCK`` apart from ``source[at]``, become rows from ``target[to]``."""
+    """``LANES`` columns, ``BLOCK`` apart from ``source[at]``, become rows ``TILE`` apart."""
     for i in range(LANES):
         for k in range(LANES):
-            target[to + k * LANES + i] = source[at + i * BLOCK + k]
+            target[to + k * TILE + i] = source[at + i * BLOCK + k]
 
 
 @overload(transpose, jit_options={"forceinline": True})
