@@ -11,8 +11,8 @@ from tiltwright.engine.errors import Cancelled, InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import identity
 from tiltwright.engine.progress import Monitor
-from tiltwright.engine.recon.aligned import write_aligned
 from tiltwright.engine.recon import vectors
+from tiltwright.engine.recon.aligned import write_aligned
 from tiltwright.engine.recon.backproject import backproject, empty_rows, fixed_point
 from tiltwright.engine.recon.filters import RowFilter, angular_weights, radial_filter
 from tiltwright.engine.recon.vectors import BLOCK, LANES, TILE
@@ -55,7 +55,7 @@ def read(path):
 
 def slow_twin(rows, along_x, along_z, line, n_lines):
     """The sections by loops over voxels, float64."""
-    n_blocks, n_views, _, _ = rows.shape
+    n_views = rows.shape[1]
     views = rows.astype(float).transpose(1, 2, 0, 3).reshape(n_views, rows.shape[2], -1)
     out = np.zeros((len(along_z), n_lines, len(along_x)))
     for z, x in np.ndindex(len(along_z), len(along_x)):

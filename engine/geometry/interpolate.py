@@ -14,7 +14,41 @@ from tiltwright.engine.geometry.transform import Floats, invert
 _TILE = 64
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _cubic(u: Any) -> Any:
+    """Catmull-Rom weights of the four neighbours, ``u`` beyond the second."""
+    half, one = np.float32(0.5), np.float32(1.0)
+    three, five = np.float32(3.0), np.float32(5.0)
+    p = one - u
+    return (
+        -half * u * p * p,
+        one + half * u * u * (three * u - five),
+        one + half * p * p * (three * p - five),
+        -half * p * u * u,
+    )
+
+
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+def _inner(image: Any, x0: float, y0: float, dx: float, dy: float, out: Any) -> None:
+    """Positions ``(x0 + i dx, y0 + i dy)`` in ``image``, all with their 16 neighbours in it."""
+    for i in range(out.shape[0]):
+        x, y = x0 + i * dx, y0 + i * dy
+        # Truncation is the floor of what is not negative.
+        c, r = np.int32(x), np.int32(y)
+        a0, a1, a2, a3 = _cubic(np.float32(x - c))
+        b0, b1, b2, b3 = _cubic(np.float32(y - r))
+        total = np.float32(0.0)
+        for k, b in ((-1, b0), (0, b1), (1, b2), (2, b3)):
+            total += b * (
+                a0 * image[r + k, c - 1]
+                + a1 * image[r + k, c]
+                + a2 * image[r + k, c + 1]
+                + a3 * image[r + k, c + 2]
+            )
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
 def _resample(image: Any, corner: Any, size: Any, m: Any, fill: float, out: Any) -> None:
     """``out[j, i] = image at (x, y) = m @ (i, j, 1)``, index coordinates of both.
 
@@ -23,12 +57,19 @@ def _resample(image: Any, corner: Any, size: Any, m: Any, fill: float, out: Any)
     nx, ny = size
     cx, cy = corner
     n_j, n_i = out.shape
-    one, half = np.float32(1.0), np.float32(0.5)
-    three, five = np.float32(3.0), np.float32(5.0)
     outside = np.float32(fill)
     for i0 in range(0, n_i, _TILE):
         i1 = min(i0 + _TILE, n_i)
         for j in range(n_j):
+            x0, y0 = m[0, 0] * i0 + m[0, 1] * j + m[0, 2], m[1, 0] * i0 + m[1, 1] * j + m[1, 2]
+            x1, y1 = x0 + m[0, 0] * (i1 - 1 - i0), y0 + m[1, 0] * (i1 - 1 - i0)
+            # Half a pixel to spare, so that rounding cannot lead outside.
+            if (
+                min(x0, x1) >= 1.5 and max(x0, x1) < nx - 2.5
+                and min(y0, y1) >= 1.5 and max(y0, y1) < ny - 2.5
+            ):  # fmt: skip
+                _inner(image, x0 - cx, y0 - cy, m[0, 0], m[1, 0], out[j, i0:i1])
+                continue
             for i in range(i0, i1):
                 x = m[0, 0] * i + m[0, 1] * j + m[0, 2]
                 y = m[1, 0] * i + m[1, 1] * j + m[1, 2]
@@ -36,33 +77,13 @@ def _resample(image: Any, corner: Any, size: Any, m: Any, fill: float, out: Any)
                     out[j, i] = outside
                     continue
                 fx, fy = int(np.floor(x)), int(np.floor(y))
-                u, v = np.float32(x - fx), np.float32(y - fy)
-                p, q = one - u, one - v
-                a0, a3 = -half * u * p * p, -half * p * u * u
-                a1 = one + half * u * u * (three * u - five)
-                a2 = one + half * p * p * (three * p - five)
-                b0, b3 = -half * v * q * q, -half * q * v * v
-                b1 = one + half * v * v * (three * v - five)
-                b2 = one + half * q * q * (three * q - five)
-                if 1 <= fx < nx - 2 and 1 <= fy < ny - 2:
-                    c, r = fx - 1 - cx, fy - 1 - cy
-                    out[j, i] = (
-                        b0 * (a0 * image[r, c] + a1 * image[r, c + 1]
-                              + a2 * image[r, c + 2] + a3 * image[r, c + 3])
-                        + b1 * (a0 * image[r + 1, c] + a1 * image[r + 1, c + 1]
-                                + a2 * image[r + 1, c + 2] + a3 * image[r + 1, c + 3])
-                        + b2 * (a0 * image[r + 2, c] + a1 * image[r + 2, c + 1]
-                                + a2 * image[r + 2, c + 2] + a3 * image[r + 2, c + 3])
-                        + b3 * (a0 * image[r + 3, c] + a1 * image[r + 3, c + 1]
-                                + a2 * image[r + 3, c + 2] + a3 * image[r + 3, c + 3])
-                    )  # fmt: skip
-                else:
-                    total = np.float32(0.0)
-                    for k in range(16):
-                        c = min(max(fx - 1 + k % 4, 0), nx - 1) - cx
-                        r = min(max(fy - 1 + k // 4, 0), ny - 1) - cy
-                        total += (a0, a1, a2, a3)[k % 4] * (b0, b1, b2, b3)[k // 4] * image[r, c]
-                    out[j, i] = total
+                a, b = _cubic(np.float32(x - fx)), _cubic(np.float32(y - fy))
+                total = np.float32(0.0)
+                for k in range(16):
+                    c = min(max(fx - 1 + k % 4, 0), nx - 1) - cx
+                    r = min(max(fy - 1 + k // 4, 0), ny - 1) - cy
+                    total += a[k % 4] * b[k // 4] * image[r, c]
+                out[j, i] = total
 
 
 def finite_mean(image: npt.NDArray[Any]) -> float:
@@ -177,7 +198,9 @@ def warp_lines(
     low = np.clip(np.floor(corners.min(axis=1)) - 2, 0, limit).astype(int)
     high = np.clip(np.ceil(corners.max(axis=1)) + 2, 0, limit).astype(int)
     part = image[low[1] : high[1] + 1, low[0] : high[0] + 1]
-    data = _finite(np.ascontiguousarray(part, np.float32), mean)
+    data = np.ascontiguousarray(part, np.float32)
+    if part.dtype.kind == "f":
+        data = _finite(data, mean)
     out = np.empty((mx, count), np.float32)
     m = np.ascontiguousarray(m[:, [1, 0, 2]])
     _resample(data, (int(low[0]), int(low[1])), (nx, ny), m, mean, out)

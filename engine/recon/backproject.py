@@ -146,7 +146,7 @@ def backproject(
     at_x: Int32s,
     at_z: Int32s,
     out: npt.NDArray[Any],
-    line: npt.NDArray[np.float64] | None = None,
+    line: npt.NDArray[np.floating[Any]] | None = None,
     scaling: tuple[float, float] = (1.0, 0.0),
 ) -> None:
     """Back-project filtered views into sections of voxels, linear interpolation.
@@ -199,7 +199,8 @@ def backproject(
     sums = _aligned(min(n_z, CHUNK_Z) * n_blocks * TILE * BLOCK)
     lines = _aligned((n_blocks * BLOCK + 1) * TILE).reshape(-1, TILE)
     _project(
-        rows.reshape(-1), (n_blocks, n_views, n_rows * BLOCK), np.ascontiguousarray(at_x).reshape(-1),
-        np.ascontiguousarray(at_z).reshape(-1), first, taps,
-        (np.float32(scaling[0]), np.float32(scaling[1])), out.dtype.kind == "i", out, sums, lines,
+        rows.reshape(-1), (n_blocks, n_views, n_rows * BLOCK),
+        np.ascontiguousarray(at_x).reshape(-1), np.ascontiguousarray(at_z).reshape(-1),
+        first, taps, (np.float32(scaling[0]), np.float32(scaling[1])), out.dtype.kind == "i", out,
+        sums, lines,
     )  # fmt: skip

@@ -19,7 +19,7 @@ LANES = 16
 BLOCK = 32
 """Slices (y) in a block: two vectors."""
 TILE = 2 * LANES
-"""Columns (x) whose lines are stored at once: a cache line of int16, so that none is half written."""
+"""Columns (x) whose lines are stored at once: a cache line of int16 is never half written."""
 FRACTION_BITS = 16
 """Row positions are fixed-point integers with this many fractional bits (1.5e-5 of a row)."""
 _ONE = 1 << FRACTION_BITS

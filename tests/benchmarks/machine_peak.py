@@ -15,6 +15,9 @@ from numba import get_num_threads, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tiltwright.engine.recon.backproject import empty_rows
+from tiltwright.engine.recon.vectors import BLOCK
+
 LANES, SUMS = 16, 16
 """A vector of AVX-512 (two of AVX2), and as many independent sums as hide the latency."""
 
@@ -65,11 +68,12 @@ def multiply_adds_per_s(kilobytes: int, *, from_memory: bool) -> float:
     Each thread has its own ``kilobytes``: 16 lie in any first-level cache, 256 in the second.
     """
     run, threads = _multiply_adds(from_memory), get_num_threads()
-    buffers = [np.full(kilobytes * 256, 0.5, np.float32) for _ in range(threads)]
+    buffers = [empty_rows(BLOCK, 1, kilobytes * 256 // BLOCK).reshape(-1) for _ in range(threads)]
     rounds = 400_000 // kilobytes
     best = np.inf
     with ThreadPoolExecutor(threads) as pool:
         for b in buffers:
+            b[:] = 0.5
             run(b, 1)
         for _ in range(5):
             start = time.perf_counter()
