@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
+import os
 import threading
 
 import mrcfile
 import numpy as np
 import pytest
-from numba import njit
+from numba import get_num_threads, njit
 
 from tiltwright.engine.errors import Cancelled, InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
@@ -16,7 +18,7 @@ from tiltwright.engine.recon.aligned import write_aligned
 from tiltwright.engine.recon.backproject import backproject, empty_rows, fixed_point
 from tiltwright.engine.recon.filters import RowFilter, angular_weights, radial_filter
 from tiltwright.engine.recon.vectors import BLOCK, LANES, TILE
-from tiltwright.engine.recon.wbp import reconstruct_series
+from tiltwright.engine.recon.wbp import _Strips, reconstruct_series
 
 TILT = np.arange(-60.0, 61.0, 3.0)
 POINTS = np.array([[21.3, -14.6, 9.2], [-25.7, 20.4, -11.9], [3.4, 31.2, 6.1], [-8.0, -33.3, -3.7]])
@@ -156,7 +158,8 @@ def test_filtered_rows_are_the_ramp_of_a_wave_at_every_fine_sample(factor):
     view = np.cos(2 * np.pi * k * np.arange(n)).astype(np.float32)[:, None].repeat(3, 1)
     fine = RowFilter(n, cutoff=0.35, falloff=0.035, super_sampling=factor)(view, 2.0)
     inner = slice(100 * factor, 300 * factor)
-    assert np.abs(fine[inner, 1] - 2 * k * np.cos(2 * np.pi * k * x[inner])).max() < 2e-3
+    wave = 2 * k * np.cos(2 * np.pi * k * x[inner])
+    assert np.abs(fine[inner, 1] - wave / np.sinc(k / factor) ** 2).max() < 2e-3
     assert radial_filter(1000, 0.35, 0.035)[385] == pytest.approx(0.385 * np.exp(-0.5))
     assert radial_filter(1000, 0.35, 0.0)[351:].max() == 0
 
@@ -271,6 +274,51 @@ def test_constant_views_give_an_even_tomogram(tmp_path):
         pixel_size_a=5.0,
     )  # fmt: skip
     assert read(tmp_path / "a.mrc").shape == (5, 20, 20)
+
+
+@pytest.mark.parametrize(("factor", "limit"), [(1, 0.27), (2, 0.06), (4, 0.02)])
+def test_interpolation_costs_little_of_even_white_noise(tmp_path, factor, limit):
+    views = np.random.default_rng(0).normal(0, 1, (len(TILT), 8, 80)).astype(np.float32)
+    volumes = []
+    for sampling in (10, factor):
+        reconstruct_series(
+            views, identity(len(TILT)), TILT, thickness=30, axis_deg=0.0, path=tmp_path / "a.mrc",
+            pixel_size_a=5.0, super_sampling=sampling, dtype="float32",
+        )  # fmt: skip
+        volumes.append(read(tmp_path / "a.mrc")[:, :, 10:-10])
+    assert (volumes[1] - volumes[0]).std() < limit * volumes[0].std()
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    def pwrite(fd, data, at):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(InputError, match=r"a\.mrc: no space left on device; free space"):
+        reconstruct_series(
+            np.ones((3, 20, 20)), identity(3), [-3, 0, 3], thickness=40, axis_deg=0.0,
+            path=tmp_path / "a.mrc", pixel_size_a=5.0,
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cancelling_stops_before_the_next_piece(tmp_path, monkeypatch):
+    stop, projected, original = threading.Event(), [], _Strips.sections
+
+    def sections(*args):
+        projected.append(args)
+        stop.set()
+        return original(*args)
+
+    monkeypatch.setattr("tiltwright.engine.recon.wbp._Strips.sections", sections)
+    with pytest.raises(Cancelled):
+        reconstruct_series(
+            np.ones((3, 20, 20)), identity(3), [-3, 0, 3], thickness=1600, axis_deg=0.0,
+            path=tmp_path / "a.mrc", pixel_size_a=5.0, monitor=Monitor(None, stop),
+        )  # fmt: skip
+    # One piece for each thread at most, of a hundred.
+    assert 1 <= len(projected) <= get_num_threads()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cancelling_leaves_no_file(tmp_path):
