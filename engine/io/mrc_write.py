@@ -176,6 +176,8 @@ class MrcWriter:
         except BaseException as failure:
             self._context.__exit__(type(failure), failure, failure.__traceback__)
             raise
+        # The flush before the rename stays, though only a power failure needs it: of 0.9 GB it
+        # took 0.06 to 0.25 s, since the system writes back while we compute.
         self._context.__exit__(kind, exc, trace)
 
 
