@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ _MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
 
 
 class MrcWriter:
-    """Write a stack of shape ``(nz, ny, nx)``, ranges of sections in any order.
+    """Write a stack of shape ``(nz, ny, nx)``, parts of sections in any order.
 
     The file gets its final name only when the ``with`` block ends without an exception. Minimum,
     maximum, mean and rms of what was written go into the header.
@@ -75,6 +76,7 @@ class MrcWriter:
                 f"{path}: needs {need / 2**20:.1f} MiB but the disk has {free / 2**20:.1f} MiB "
                 "free; free space or choose another output folder"
             )
+        self._lock = Lock()
         self._n = 0
         self._mean = 0.0
         self._m2 = 0.0
@@ -93,21 +95,27 @@ class MrcWriter:
             raise
         return self
 
-    def write(self, z0: int, block: NDArray[Any]) -> None:
-        """Write sections ``z0 ...`` from ``block`` of shape ``(n, ny, nx)`` or ``(ny, nx)``."""
+    def write(self, z0: int, block: NDArray[Any], y0: int = 0) -> None:
+        """Write ``block`` ``(n, n_lines, nx)`` or ``(n_lines, nx)`` from section and line on.
+
+        Threads may write different parts at once.
+        """
         if self._fd < 0:
             raise InputError(f"{self.path}: written outside of its with block")
         data = np.asarray(block)
         data = data[None] if data.ndim == 2 else data
-        if data.ndim != 3 or data.shape[1:] != self.shape[1:]:
+        nz, ny, nx = self.shape
+        if data.ndim != 3 or data.shape[2] != nx:
             raise InputError(f"{self.path}: block {data.shape} does not fit {self.shape}")
-        if z0 < 0 or z0 + len(data) > self.shape[0]:
-            raise InputError(f"{self.path}: sections {z0}-{z0 + len(data)} of {self.shape[0]}")
-        step = self.shape[1] * self.shape[2] * self.dtype.itemsize
+        if z0 < 0 or z0 + len(data) > nz:
+            raise InputError(f"{self.path}: sections {z0}-{z0 + len(data)} of {nz}")
+        if y0 < 0 or y0 + data.shape[1] > ny:
+            raise InputError(f"{self.path}: lines {y0}-{y0 + data.shape[1]} of {ny}")
+        line = nx * self.dtype.itemsize
         for i, section in enumerate(data):
             plain = np.ascontiguousarray(section, self.dtype)
             self._count(plain)
-            view, at = memoryview(plain.data).cast("B"), 1024 + (z0 + i) * step
+            view, at = memoryview(plain.data).cast("B"), 1024 + ((z0 + i) * ny + y0) * line
             while len(view):
                 try:
                     done = os.pwrite(self._fd, view, at)
@@ -115,15 +123,20 @@ class MrcWriter:
                     raise file_error(self.path, exc) from exc
                 view, at = view[done:], at + done
 
-    def _count(self, section: NDArray[Any]) -> None:
-        self._min = min(self._min, float(section.min()))
-        self._max = max(self._max, float(section.max()))
-        mean = float(section.mean(dtype=np.float64))
-        m2 = float(section.var(dtype=np.float64)) * section.size
-        delta, total = mean - self._mean, self._n + section.size
-        self._m2 += m2 + delta * delta * self._n * section.size / total
-        self._mean += delta * section.size / total
-        self._n = total
+    def _measure(self, block: NDArray[Any]) -> tuple[float, float, float, float]:
+        """Minimum, maximum, mean and sum of squared deviations."""
+        mean = float(block.mean(dtype=np.float64))
+        m2 = float(block.var(dtype=np.float64)) * block.size
+        return float(block.min()), float(block.max()), mean, m2
+
+    def _count(self, block: NDArray[Any]) -> None:
+        low, high, mean, m2 = self._measure(block)
+        with self._lock:
+            self._min, self._max = min(self._min, low), max(self._max, high)
+            delta, total = mean - self._mean, self._n + block.size
+            self._m2 += m2 + delta * delta * self._n * block.size / total
+            self._mean += delta * block.size / total
+            self._n = total
 
     def _header(self) -> bytes:
         nz, ny, nx = self.shape
@@ -163,6 +176,8 @@ class MrcWriter:
         except BaseException as failure:
             self._context.__exit__(type(failure), failure, failure.__traceback__)
             raise
+        # The flush before the rename stays, though only a power failure needs it: of 0.9 GB it
+        # took 0.06 to 0.25 s, since the system writes back while we compute.
         self._context.__exit__(kind, exc, trace)
 
 

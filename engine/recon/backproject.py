@@ -1,154 +1,48 @@
-"""Back-projection of filtered views into slabs of voxels, y as the fastest axis.
+"""Back-projection of filtered views into sections of voxels.
 
-The filtered views lie in blocks of ``BLOCK`` neighbouring slices, ``(n_blocks, n_views, n_rows,
-BLOCK)``, so that all that a small tile of voxels needs is contiguous and stays in the cache. For
-each voxel column ``(x, z)`` of a block, all views are summed in registers, two fused
-multiply-adds per eight voxels and view.
+The filtered views of a strip of neighbouring slices lie in blocks of ``BLOCK`` slices,
+``(n_blocks, n_views, n_rows, BLOCK)`` from :func:`empty_rows`, so that the slices are the fastest
+axis and every load is a whole cache line. A tile of voxel columns is summed over a few views at a
+time: the rows that they need stay in the first-level cache and the sums of a column in registers,
+two fused multiply-adds per vector of voxels and view. Each tile is then transposed in registers,
+moved along y (an x-axis tilt), scaled, and stored as part of its sections.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, prange, types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba import njit
 
 from tiltwright.engine.errors import InputError
-
-BLOCK = 64
-"""Slices (y) in a block: eight registers of eight floats."""
-FRACTION_BITS = 16
-"""Row positions are fixed-point integers with this many fractional bits (1.5e-5 of a row)."""
-TILE_X = 16
-_LANES = 8
-_ONE = 1 << FRACTION_BITS
-_MASK = _ONE - 1
-_STEP = np.float32(1.0 / _ONE)
+from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS, LANES, TILE, add_views, transpose
 
 Float32s = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
 
-
-@intrinsic
-def _sum_rows_vector(typingctx: Any, out: Any, at: Any, rows: Any, offset: Any, w: Any) -> Any:
-    """Emit the loop over views with all of a block's voxels held in vector registers."""
-    signature = types.void(out, at, rows, offset, w)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def data(k: int) -> Any:
-            return context.make_array(sig.args[k])(context, builder, args[k])
-
-        lane, i64 = ir.FloatType(), ir.IntType(64)
-        vector = ir.VectorType(lane, _LANES)
-        n_registers = BLOCK // _LANES
-        fma = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{_LANES}f32"
-        )
-        target, source, offsets, weights = data(0), data(2), data(3), data(4)
-        n_views = builder.extract_value(offsets.shape, 0)
-        entry = builder.block
-        loop = builder.append_basic_block("views")
-        done = builder.append_basic_block("views.done")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        view = builder.phi(i64)
-        view.add_incoming(ir.Constant(i64, 0), entry)
-        sums = [builder.phi(vector) for _ in range(n_registers)]
-        for s in sums:
-            s.add_incoming(ir.Constant(vector, [0.0] * _LANES), entry)
-
-        def splat(index: Any) -> Any:
-            value = builder.load(builder.gep(weights.data, [index]))
-            one = builder.insert_element(
-                ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
-            )
-            return builder.shuffle_vector(
-                one,
-                ir.Constant(vector, ir.Undefined),
-                ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES),
-            )
-
-        twice = builder.shl(view, ir.Constant(i64, 1))
-        w0, w1 = splat(twice), splat(builder.add(twice, ir.Constant(i64, 1)))
-        start = builder.load(builder.gep(offsets.data, [view]))
-        results = []
-        for k, s in enumerate(sums):
-            for w_k, extra in ((w0, 0), (w1, BLOCK)):
-                place = builder.add(start, ir.Constant(i64, k * _LANES + extra))
-                pointer = builder.gep(source.data, [place])
-                value = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=4)
-                s = builder.call(fma, [w_k, value, s])
-            results.append(s)
-        following = builder.add(view, ir.Constant(i64, 1))
-        view.add_incoming(following, loop)
-        for s, result in zip(sums, results, strict=True):
-            s.add_incoming(result, loop)
-        builder.cbranch(builder.icmp_signed("<", following, n_views), loop, done)
-        builder.position_at_end(done)
-        for k, result in enumerate(results):
-            place = builder.add(args[1], ir.Constant(i64, k * _LANES))
-            pointer = builder.gep(target.data, [place])
-            builder.store(result, builder.bitcast(pointer, vector.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return signature, codegen
+CHUNK_Z = 16
+"""Sections that are best projected at once: their rows stay in the second-level cache."""
+_TILE_Z, _VIEWS = 4, 8
+_ONE = 1 << FRACTION_BITS
+_INT16_MAX = 32767.0
 
 
-def _sum_rows(out: Any, at: int, rows: Any, offset: Any, weight: Any) -> None:
-    """Interpolated rows of all views, summed: ``out[at + k] = sum_v w0 r[k] + w1 r[B + k]``.
+def empty_rows(n_lines: int, n_views: int, n_rows: int) -> Float32s:
+    """Room for the filtered views of ``n_lines`` slices, ``(n_blocks, n_views, n_rows, BLOCK)``.
 
-    This is the plain form; compiled code uses the vector form of the same sum.
+    It begins at a cache line: with rows across two of them, the kernel takes half as long again.
     """
-    for k in range(BLOCK):
-        total = np.float32(0.0)
-        for v in range(offset.shape[0]):
-            start = offset[v] + k
-            total += weight[2 * v] * rows[start] + weight[2 * v + 1] * rows[start + BLOCK]
-        out[at + k] = total
+    shape = (-(-n_lines // BLOCK), n_views, n_rows, BLOCK)
+    return _aligned(math.prod(shape)).reshape(shape)
 
 
-@overload(_sum_rows, inline="never")
-def _sum_rows_compiled(out: Any, at: Any, rows: Any, offset: Any, weight: Any) -> Any:
-    def implementation(out: Any, at: Any, rows: Any, offset: Any, weight: Any) -> None:
-        _sum_rows_vector(out, np.int64(at), rows, offset, weight)  # type: ignore[call-arg]
-
-    return implementation
-
-
-@njit(nogil=True, cache=True)
-def _tile(
-    rows: Any, n_rows: int, at_x: Any, at_z: Any, out: Any, block: int, x0: int, x1: int
-) -> None:
-    n_z, n_views = at_z.shape
-    n_x = at_x.shape[0]
-    per_block = n_views * n_rows * BLOCK
-    n_blocks = rows.shape[0] // per_block
-    block_rows = rows[block * per_block : (block + 1) * per_block]
-    offset = np.empty(n_views, np.int64)
-    weight = np.empty(2 * n_views, np.float32)
-    for z in range(n_z):
-        for x in range(x0, x1):
-            for v in range(n_views):
-                at = at_x[x, v] + at_z[z, v]
-                second = np.float32(at & _MASK) * _STEP
-                offset[v] = ((at >> FRACTION_BITS) + v * n_rows) * BLOCK
-                weight[2 * v] = np.float32(1.0) - second
-                weight[2 * v + 1] = second
-            _sum_rows(out, ((z * n_blocks + block) * n_x + x) * BLOCK, block_rows, offset, weight)
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def _all_tiles(rows: Any, n_rows: int, at_x: Any, at_z: Any, out: Any) -> None:
-    n_x, n_views = at_x.shape
-    n_blocks = rows.shape[0] // (n_views * n_rows * BLOCK)
-    n_tiles = (n_x + TILE_X - 1) // TILE_X
-    for task in prange(n_blocks * n_tiles):
-        x0 = (task % n_tiles) * TILE_X
-        _tile(rows, n_rows, at_x, at_z, out, task // n_tiles, x0, min(x0 + TILE_X, n_x))
+def _aligned(n: int) -> Float32s:
+    room = np.empty(n + LANES, np.float32)
+    first = -room.ctypes.data // 4 % LANES
+    return room[first : first + n]
 
 
 def fixed_point(position: npt.NDArray[np.floating[Any]]) -> Int32s:
@@ -157,39 +51,156 @@ def fixed_point(position: npt.NDArray[np.floating[Any]]) -> Int32s:
     return result
 
 
-def backproject(rows: Float32s, at_x: Int32s, at_z: Int32s, out: Float32s) -> None:
-    """Back-project filtered views into a slab of voxels, linear interpolation, in parallel.
+def cubic_taps(position: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], Float32s]:
+    """First of four neighbours and their Catmull-Rom weights, ``(n,)`` and ``(n, 4)``."""
+    at = np.asarray(position, np.float64)
+    whole = np.floor(at)
+    u = at - whole
+    p = 1 - u
+    weights = (
+        -0.5 * u * p * p,
+        1 + 0.5 * u * u * (3 * u - 5),
+        1 + 0.5 * p * p * (3 * p - 5),
+        -0.5 * p * u * u,
+    )
+    return whole.astype(np.intp) - 1, np.stack(weights, axis=-1).astype(np.float32)
 
-    Uses as many threads as numba is set to. The voxel ``(x, z)`` takes from view ``v`` the row at
-    ``at_x[x, v] + at_z[z, v]``, for every slice of every block.
+
+@njit(nogil=True, cache=True)
+def _sum_tile(
+    rows: Any, size: Any, at_x: Any, x0: int, at_z: Any, z0: int, z1: int, sums: Any
+) -> None:
+    """Add all views and blocks to the columns from ``x0``; ``sums`` ``(n_z, n_blocks, x, BLOCK)``.
+
+    ``size`` is (blocks, views, floats of a view).
+    """
+    n_blocks, n_views, per_view = size
+    n_tiles = (z1 - z0 + _TILE_Z - 1) // _TILE_Z
+    for part in range(n_blocks * (TILE // LANES) * n_tiles):
+        z_first = z0 + part % n_tiles * _TILE_Z
+        x_first = part // n_tiles % (TILE // LANES) * LANES
+        block = part // n_tiles // (TILE // LANES)
+        for first in range(0, n_views, _VIEWS):
+            n = min(_VIEWS, n_views - first)
+            start = (block * n_views + first) * per_view
+            for z in range(z_first, min(z_first + _TILE_Z, z1)):
+                to = ((z - z0) * n_blocks + block) * TILE * BLOCK
+                at = z * n_views + first
+                for x in range(x_first, x_first + LANES):
+                    place = (x0 + x) * n_views + first
+                    add_views(sums, to + x * BLOCK, rows, start, per_view, at_x, place, at_z, at, n)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _store(
+    lines: Any, first: int, taps: Any, scaling: Any, whole: bool, out: Any, x0: int, n_x: int
+) -> None:
+    """Interpolate along y, scale, round if ``whole``: ``out[k, x0 + x]`` from ``lines[k, x]``."""
+    scale, offset = scaling
+    top, half = np.float32(_INT16_MAX), np.float32(32768.5)
+    moved = taps[1] != np.float32(1.0)
+    for k in range(out.shape[0]):
+        for x in range(n_x):
+            if moved:
+                at = first + k
+                value = (taps[0] * lines[at, x] + taps[1] * lines[at + 1, x]) + (
+                    taps[2] * lines[at + 2, x] + taps[3] * lines[at + 3, x]
+                )
+            else:
+                value = lines[first + k + 1, x]
+            value = (value - offset) * scale
+            if whole:
+                value = min(max(value, -top), top)
+                out[k, x0 + x] = np.int32(value + half) - 32768
+            else:
+                out[k, x0 + x] = value
+
+
+@njit(nogil=True, cache=True)
+def _project(
+    rows: Any, size: Any, at_x: Any, at_z: Any, first: Any, taps: Any, scaling: Any, whole: bool,
+    out: Any, sums: Any, lines: Any,
+) -> None:  # fmt: skip
+    n_z, _, n_x = out.shape
+    n_blocks, flat = size[0], lines.reshape(-1)
+    for x0 in range(0, n_x, TILE):
+        for z0 in range(0, n_z, CHUNK_Z):
+            z1 = min(z0 + CHUNK_Z, n_z)
+            sums[:] = 0
+            _sum_tile(rows, size, at_x, x0, at_z, z0, z1, sums)
+            for z in range(z0, z1):
+                for block in range(n_blocks):
+                    at = ((z - z0) * n_blocks + block) * TILE * BLOCK
+                    for x in range(0, TILE, LANES):
+                        for k in range(0, BLOCK, LANES):
+                            # Line 0 of ``lines`` is a spare one before the first.
+                            to = (1 + block * BLOCK + k) * TILE + x
+                            transpose(sums, at + x * BLOCK + k, flat, to)
+                _store(
+                    lines, first[z] + 1, taps[z], scaling, whole, out[z], x0, min(TILE, n_x - x0)
+                )
+
+
+def backproject(
+    rows: Float32s,
+    at_x: Int32s,
+    at_z: Int32s,
+    out: npt.NDArray[Any],
+    line: npt.NDArray[np.floating[Any]] | None = None,
+    scaling: tuple[float, float] = (1.0, 0.0),
+) -> None:
+    """Back-project filtered views into sections of voxels, linear interpolation.
+
+    Runs in the calling thread and does not hold the interpreter lock; threads share the work by
+    ranges of sections. The voxel ``(x, z)`` takes from view ``v`` the row at ``at_x[x, v] +
+    at_z[z, v]``, for every slice of every block.
 
     Parameters
     ----------
     rows : (n_blocks, n_views, n_rows, BLOCK) float32
-        Filtered views with their weights, C-contiguous.
+        Filtered views with their weights, C-contiguous; see :func:`empty_rows`.
     at_x : (n_x, n_views) int32
     at_z : (n_z, n_views) int32
         The two parts of the row position, from :func:`fixed_point`.
-    out : (n_z, n_blocks, n_x, BLOCK) float32
-        Overwritten.
+    out : (n_z, n_lines, n_x) float32 or int16
+        Overwritten by ``(density - offset) * scale``; int16 is rounded and clipped.
+    line : (n_z,), optional
+        Slice of the strip at which line 0 of each section lies, cubic interpolation; default 0.
+    scaling : (scale, offset)
 
     Raises
     ------
     InputError
-        Shapes disagree, or a position lies outside ``0 <= position < n_rows - 1``.
+        Shapes disagree, a position lies outside ``0 <= position < n_rows - 1``, or a line outside
+        the slices.
     """
     n_blocks, n_views, n_rows, width = rows.shape
     (n_x, views_x), (n_z, views_z) = at_x.shape, at_z.shape
     if (views_x, views_z, width) != (n_views, n_views, BLOCK) or n_views == 0:
         raise InputError(f"back-projection: positions of {views_x} views for {n_views} views")
-    if out.shape != (n_z, n_blocks, n_x, BLOCK) or not (
-        rows.flags.c_contiguous and out.flags.c_contiguous
-    ):
-        raise InputError(f"back-projection: a slab of shape {out.shape} does not fit the views")
+    if out.ndim != 3 or (out.shape[0], out.shape[2]) != (n_z, n_x) or out.dtype.kind not in "fi":
+        raise InputError(f"back-projection: sections of shape {out.shape} do not fit the views")
+    if not (rows.flags.c_contiguous and out.flags.c_contiguous):
+        raise InputError("back-projection: the arrays must be contiguous")
+    first, taps = cubic_taps(np.zeros(n_z) if line is None else line)
     if out.size == 0:
         return
+    moved = taps[:, 1] != 1
+    last = first + out.shape[1] + np.where(moved, 2, 0)
+    if len(first) != n_z or (first + ~moved).min() < 0 or last.max() >= n_blocks * BLOCK:
+        raise InputError(f"back-projection: {out.shape[1]} lines lie outside the strip")
     low = at_x.min(axis=0).astype(np.int64) + at_z.min(axis=0)
     high = at_x.max(axis=0).astype(np.int64) + at_z.max(axis=0)
     if low.min() < 0 or high.max() >= (n_rows - 1) * _ONE:
         raise InputError("back-projection: a voxel lies outside the filtered rows")
-    _all_tiles(rows.reshape(-1), n_rows, at_x, at_z, out.reshape(-1))
+    spare = -n_x % TILE
+    if spare:
+        at_x = np.pad(at_x, ((0, spare), (0, 0)), mode="edge")
+    sums = _aligned(min(n_z, CHUNK_Z) * n_blocks * TILE * BLOCK)
+    lines = _aligned((n_blocks * BLOCK + 1) * TILE).reshape(-1, TILE)
+    _project(
+        rows.reshape(-1), (n_blocks, n_views, n_rows * BLOCK),
+        np.ascontiguousarray(at_x).reshape(-1), np.ascontiguousarray(at_z).reshape(-1),
+        first, taps, (np.float32(scaling[0]), np.float32(scaling[1])), out.dtype.kind == "i", out,
+        sums, lines,
+    )  # fmt: skip

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
 
 from tiltwright.engine.conventions import aligned_size
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.geometry.interpolate import warp_view
+from tiltwright.engine.geometry.interpolate import finite_mean, warp_lines
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.progress import SILENT, Monitor
-from tiltwright.engine.recon.backproject import BLOCK, backproject, fixed_point
-from tiltwright.engine.recon.filters import angular_weights, filter_rows
+from tiltwright.engine.recon.backproject import CHUNK_Z, backproject, empty_rows, fixed_point
+from tiltwright.engine.recon.filters import RowFilter, angular_weights
+from tiltwright.engine.recon.vectors import BLOCK
 
 Float32s = npt.NDArray[np.float32]
 
-ROWS_IN_MEMORY = 1_200_000_000
-"""Bytes of filtered views above which they are kept in a temporary file."""
-_SLAB = 16
-_SAMPLES = 7
+STRIP_LINES = 128
+"""Slices that are filtered and projected at a time, when their filtered views fit below."""
+STRIP_BYTES = 256_000_000
+_SAMPLED_SECTIONS = 64
 _INT16_USED = 20000.0
-_INT16_MAX = 32767.0
 
 
 @dataclass(frozen=True)
@@ -51,39 +51,7 @@ class Reconstruction:
     yz: Float32s
 
 
-@njit(nogil=True, cache=True, parallel=True)
-def _unblock(slab: Any, out: Any) -> None:
-    """``(n_z, n_blocks, n_x, BLOCK)`` to ``(n_z, n_y, n_x)``."""
-    n_z, n_blocks, n_x, block = slab.shape
-    n_y = out.shape[1]
-    for task in prange(n_z * n_blocks):
-        z, b = task // n_blocks, task % n_blocks
-        rows = min(block, n_y - b * block)
-        for x0 in range(0, n_x, 16):
-            x1 = min(x0 + 16, n_x)
-            for k in range(rows):
-                for x in range(x0, x1):
-                    out[z, b * block + k, x] = slab[z, b, x, k]
-
-
-@njit(nogil=True, cache=True, parallel=True)
-def _unblock_int16(slab: Any, out: Any, scale: float, offset: float) -> None:
-    n_z, n_blocks, n_x, block = slab.shape
-    n_y = out.shape[1]
-    gain, base = np.float32(scale), np.float32(offset)
-    top, half = np.float32(_INT16_MAX), np.float32(32768.5)
-    for task in prange(n_z * n_blocks):
-        z, b = task // n_blocks, task % n_blocks
-        rows = min(block, n_y - b * block)
-        for x0 in range(0, n_x, 32):
-            x1 = min(x0 + 32, n_x)
-            for k in range(rows):
-                for x in range(x0, x1):
-                    value = min(max((slab[z, b, x, k] - base) * gain, -top), top)
-                    out[z, b * block + k, x] = np.int16(np.int32(value + half) - 32768)
-
-
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
 def _statistics(values: Any, zero: Any) -> tuple[float, float, float, float]:
     """Minimum, maximum, sum and sum of squares, in the type of ``zero``."""
     low = high = values[0]
@@ -98,21 +66,17 @@ def _statistics(values: Any, zero: Any) -> tuple[float, float, float, float]:
 
 
 class _Writer(MrcWriter):
-    """The writer with its statistics in one pass over each section."""
+    """The writer with its statistics in one pass over each block."""
 
-    def _count(self, section: npt.NDArray[Any]) -> None:
-        zero = np.int64(0) if section.dtype.kind == "i" else np.float64(0)
-        low, high, total, squares = _statistics(section.reshape(-1), zero)
-        self._min, self._max = min(self._min, low), max(self._max, high)
-        n, mean = section.size, total / section.size
-        delta, count = mean - self._mean, self._n + n
-        self._m2 += max(squares - total * mean, 0.0) + delta * delta * self._n * n / count
-        self._mean += delta * n / count
-        self._n = count
+    def _measure(self, block: npt.NDArray[Any]) -> tuple[float, float, float, float]:
+        zero = np.int64(0) if block.dtype.kind == "i" else np.float64(0)
+        low, high, total, squares = _statistics(block.reshape(-1), zero)
+        mean = total / block.size
+        return low, high, mean, max(squares - total * mean, 0.0)
 
 
-class _Volume:
-    """Filtered views and the geometry that maps voxels to them.
+class _Geometry:
+    """Where the voxels of a tomogram fall in the aligned views.
 
     An x-axis tilt ``xi`` is exact at the price of one interpolation along y: with the views
     sheared by ``x'' = x' - y' sin t tan xi`` and ``y'' = y' / cos xi`` (part of the transform that
@@ -127,134 +91,106 @@ class _Volume:
         shift: tuple[float, float],
         x_tilt_deg: float,
         super_sampling: int,
-        scratch: Path,
     ) -> None:
-        nz, ny, nx = self.shape = shape
+        nz, _, nx = self.shape = shape
         t, xi = np.deg2rad(tilt_deg), math.radians(x_tilt_deg)
         x = np.arange(nx) - (nx - 1) / 2 - shift[0]
         z = np.arange(nz) - (nz - 1) / 2 - shift[1]
+        self.n_views = len(t)
         self.shear = np.zeros((len(t), 2, 2))
         self.shear[:, 0, 0] = 1
         self.shear[:, 0, 1] = -np.sin(t) * math.tan(xi)
         self.shear[:, 1, 1] = 1 / math.cos(xi)
         self.y_shift = -z * math.tan(xi)
-        self.margin = math.ceil(np.abs(self.y_shift).max()) + 2 if xi else 0
         along_x = x[:, None] * np.cos(t)
         along_z = z[:, None] * np.sin(t) / math.cos(xi)
         reach = (np.abs(along_x).max(0) + np.abs(along_z).max(0)).max()
         self.n_columns = 2 * math.ceil(reach) + 4
-        self.n_lines = ny + 2 * self.margin
-        n_rows = self.n_columns * super_sampling
-        if n_rows >= 32768:
-            raise InputError(f"reconstruction: {n_rows} samples across a view; at most 32767")
+        self.n_rows = self.n_columns * super_sampling
+        if self.n_rows >= 32768:
+            raise InputError(f"reconstruction: {self.n_rows} samples across a view; at most 32767")
         middle = super_sampling * (self.n_columns - 1) / 2
         self.at_x = fixed_point(super_sampling * along_x + middle)
         self.at_z = fixed_point(super_sampling * along_z)
-        self.n_blocks = -(-self.n_lines // BLOCK)
-        rows = (self.n_blocks, len(t), n_rows, BLOCK)
-        self.rows: Float32s
-        if 4 * math.prod(rows) > ROWS_IN_MEMORY:
-            try:
-                with tempfile.TemporaryFile(dir=scratch) as file:
-                    os.posix_fallocate(file.fileno(), 0, 4 * math.prod(rows))
-                    self.rows = np.memmap(file, np.float32, "r+", shape=rows)
-            except OSError as exc:
-                raise InputError(
-                    f"{scratch}: no space for {4 * math.prod(rows) / 2**30:.1f} GiB of filtered "
-                    f"views ({exc.strerror}); lower the super-sampling or bin the stack"
-                ) from exc
-        else:
-            self.rows = np.empty(rows, np.float32)
 
-    def put(self, v: int, b: int, filtered: Float32s) -> None:
-        """Store block ``b`` of the filtered view, ``(n_rows, n_lines of the block)``."""
-        self.rows[b, v, :, : filtered.shape[1]] = filtered
-        self.rows[b, v, :, filtered.shape[1] :] = 0
+
+class _Strips:
+    """Filtered views of neighbouring slices, and their back-projection, strip by strip.
+
+    Slices do not depend on one another, so all that is kept in memory is one strip of them. A
+    method that iterates (SIRT) belongs here: between :meth:`fill` and :meth:`sections` a strip
+    holds its measured rows in the layout that projection needs.
+    """
+
+    def __init__(
+        self,
+        geometry: _Geometry,
+        stack: npt.NDArray[Any],
+        xf: Floats,
+        weights: Floats,
+        row_filter: RowFilter,
+    ) -> None:
+        self.geometry, self.stack, self.weights, self.row_filter = (
+            geometry, stack, weights, row_filter,
+        )  # fmt: skip
+        self.means = np.zeros(geometry.n_views)
+        self.xf = xf.copy()
+        for k, shear in enumerate(geometry.shear):
+            self.xf[k] = shear @ xf[k]
+        tilted = bool(np.any(geometry.y_shift))
+        low, high = geometry.y_shift.min(), geometry.y_shift.max()
+        # A tilted strip also holds what its sections are moved by, and the cubic's neighbours.
+        self.before = 1 - math.floor(low) if tilted else 0
+        spare = self.before + math.floor(high) + 2 if tilted else 0
+        per_block = 4 * geometry.n_views * geometry.n_rows * BLOCK
+        wanted = -(-(min(STRIP_LINES, geometry.shape[1]) + spare) // BLOCK)
+        n_blocks = max(spare // BLOCK + 1, min(wanted, STRIP_BYTES // per_block))
+        self.rows = empty_rows(n_blocks * BLOCK, geometry.n_views, geometry.n_rows)
+        self.n_lines = n_blocks * BLOCK - spare
+
+    def measure(self, k: int, view: npt.NDArray[Any]) -> None:
+        """Note the mean of view ``k``."""
+        self.means[k] = finite_mean(view)
+
+    def fill(self, k: int, view: npt.NDArray[Any], y: int) -> None:
+        """Warp and filter what view ``k`` has of the strip whose first slice is ``y``."""
+        self._fill(k, view, (y - self.before, 1.0, len(self.rows) * BLOCK))
+
+    def fill_sample(self, k: int, view: npt.NDArray[Any]) -> None:
+        """The same for one block of slices spread over the whole tomogram."""
+        step = self.geometry.shape[1] / BLOCK
+        self._fill(k, view, ((step - 1) / 2, step, BLOCK))
+
+    def _fill(self, k: int, view: npt.NDArray[Any], lines: tuple[float, float, int]) -> None:
+        shape = self.geometry.shape[1], self.geometry.n_columns
+        warped = warp_lines(view, self.xf[k], shape, lines, self.means[k])
+        for b in range(lines[2] // BLOCK):
+            part = warped[:, b * BLOCK : (b + 1) * BLOCK]
+            self.rows[b, k] = self.row_filter(part, self.weights[k])
 
     def sections(
-        self, z: npt.NDArray[np.intp], slab: Float32s, scaling: tuple[float, float] | None
+        self, z: slice, y: int, dtype: npt.DTypeLike, scaling: tuple[float, float]
     ) -> npt.NDArray[Any]:
-        """Sections ``z``, ``(len(z), ny, nx)``; int16 when ``scaling`` is (scale, offset)."""
-        _, ny, nx = self.shape
-        slab = slab[: len(z)]
-        backproject(self.rows, self.at_x, np.ascontiguousarray(self.at_z[z]), slab)
-        if scaling is not None and not self.margin:
-            short = np.empty((len(z), ny, nx), np.int16)
-            _unblock_int16(slab, short, *scaling)
-            return short
-        out: npt.NDArray[Any] = np.empty((len(z), self.n_lines, nx), np.float32)
-        _unblock(slab, out)
-        if self.margin:
-            out = np.stack([self._moved(o, self.y_shift[k]) for o, k in zip(out, z, strict=True)])
-        if scaling is None:
-            return out
-        scaled = np.rint((out - np.float32(scaling[1])) * np.float32(scaling[0]))
-        clipped: npt.NDArray[Any] = np.clip(scaled, -_INT16_MAX, _INT16_MAX).astype(np.int16)
-        return clipped
+        """The strip's part of sections ``z``: ``(n_z, n_lines, nx)``."""
+        g = self.geometry
+        shift = g.y_shift[z]
+        out = np.empty((len(shift), min(self.n_lines, g.shape[1] - y), g.shape[2]), dtype)
+        backproject(self.rows, g.at_x, g.at_z[z], out, self.before + shift, scaling)
+        return out
 
-    def _moved(self, section: Float32s, shift: float) -> Float32s:
-        ny = self.shape[1]
-        whole = math.floor(shift)
-        u, first = shift - whole, self.margin + whole - 1
-        p = 1 - u
-        weights = (
-            -0.5 * u * p * p,
-            1 + 0.5 * u * u * (3 * u - 5),
-            1 + 0.5 * p * p * (3 * p - 5),
-            -0.5 * p * u * u,
-        )
-        total = np.zeros((ny, section.shape[1]), np.float32)
-        for k, w in enumerate(weights):
-            total += np.float32(w) * section[first + k : first + k + ny]
-        return total
+    def sample(self) -> npt.NDArray[np.float32]:
+        """The sampled block in some of the sections, without their moves along y."""
+        g = self.geometry
+        z = np.unique(np.linspace(0, g.shape[0] - 1, _SAMPLED_SECTIONS).round().astype(int))
+        out = np.empty((len(z), BLOCK, g.shape[2]), np.float32)
+        backproject(self.rows[:1], g.at_x, np.ascontiguousarray(g.at_z[z]), out)
+        return out
 
 
-def _fill_rows(
-    volume: _Volume,
-    stack: npt.NDArray[Any],
-    xf: Floats,
-    views: npt.NDArray[np.intp],
-    weights: Floats,
-    radial: tuple[float, float],
-    super_sampling: int,
-    progress: tuple[Monitor, int],
-) -> None:
-    shape = volume.n_lines, volume.n_columns
-
-    def prepare(k: int) -> None:
-        v = views[k]
-        aligned = warp_view(stack[v], volume.shear[k] @ xf[v], shape, transposed=True)
-        for b in range(volume.n_blocks):
-            filtered = filter_rows(
-                aligned[:, b * BLOCK : (b + 1) * BLOCK],
-                weights[k],
-                cutoff=radial[0],
-                falloff=radial[1],
-                super_sampling=super_sampling,
-            )
-            volume.put(k, b, filtered)
-
-    threads, (monitor, total) = get_num_threads(), progress
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(views), threads):
-            monitor.step(first, total, "filtering")
-            for _ in pool.map(prepare, range(first, min(first + threads, len(views)))):
-                pass
-
-
-def _slabs(nz: int) -> Iterator[npt.NDArray[np.intp]]:
-    for z in range(0, nz, _SLAB):
-        yield np.arange(z, min(z + _SLAB, nz))
-
-
-def _int16_scaling(volume: _Volume, slab: Float32s, monitor: Monitor) -> tuple[float, float]:
-    """Scale and offset from sections spread over the volume: their mean becomes 0."""
-    monitor.check()
-    depth = np.linspace(0.05, 0.95, _SAMPLES) * (volume.shape[0] - 1)
-    sample = volume.sections(np.unique(depth.round().astype(np.intp)), slab, None)
+def _int16_scaling(sample: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Scale and offset that make the mean of the sample 0 and leave room beyond its extremes."""
     offset = float(np.float32(sample.mean(dtype=np.float64)))
-    low, high = float(sample.min()), float(sample.max())
-    largest = max(high - offset, offset - low)
+    largest = max(float(sample.max()) - offset, offset - float(sample.min()))
     return float(np.float32(_INT16_USED / largest)) if largest > 0 else 1.0, offset
 
 
@@ -282,7 +218,7 @@ def reconstruct_series(
     """Reconstruct a tomogram by weighted back-projection (doi:10.1007/978-0-387-69008-7_9).
 
     Densities are per voxel in units of the stack, dark where the views are dark. Bounded memory:
-    the filtered views (in a temporary file beside ``path`` when large) and a few sections.
+    the filtered views of a strip of slices and its part of a few sections.
 
     Parameters
     ----------
@@ -312,7 +248,7 @@ def reconstruct_series(
         Samples per pixel of the filtered views.
     used_views : (n_views,) bool, optional
     dtype : "int16" or "float32"
-        int16 is scaled by sections sampled first; scale and offset go into a label.
+        int16 is scaled by slices sampled first; scale and offset go into a label.
     monitor : Monitor
 
     Returns
@@ -350,26 +286,52 @@ def reconstruct_series(
     nx, ny = aligned_size(nx_raw, ny_raw, axis_deg)
     nx = width or nx
     shape = (thickness, ny, nx)
-    total = len(views) + thickness
     where = Path(path)
-    volume = _Volume(shape, angles, (shift_x, shift_z), x_tilt_deg, super_sampling, where.parent)
-    radial = (radial_cutoff, radial_falloff)
-    weights = angular_weights(angles)
-    _fill_rows(volume, stack, xf, views, weights, radial, super_sampling, (monitor, total))
-    slab = np.empty((_SLAB, volume.n_blocks, nx, BLOCK), np.float32)
-    scaling = _int16_scaling(volume, slab, monitor) if dtype == "int16" else None
-    scale, offset = scaling or (1.0, 0.0)
-    labels = ["Tiltwright: weighted back-projection, sections along z"]
-    if scaling:
-        labels.append(f"int16 = (density - {offset:.8g}) * {scale:.8g}")
-    xy, xz, yz = (np.empty(s, np.float32) for s in ((ny, nx), (thickness, nx), (thickness, ny)))
-    with _Writer(where, shape, np.dtype(dtype), pixel_size_a, labels=labels) as writer:
-        for z in _slabs(thickness):
-            monitor.step(len(views) + int(z[0]), total, "back-projection")
-            sections = volume.sections(z, slab, scaling)
-            writer.write(int(z[0]), sections)
-            xz[z], yz[z] = sections[:, ny // 2], sections[:, :, nx // 2]
-            if thickness // 2 in z:
-                xy[:] = sections[thickness // 2 - z[0]]
-        monitor.step(total, total, "back-projection")
-    return Reconstruction(where, shape, scale, offset, xy, xz, yz)
+    geometry = _Geometry(shape, angles, (shift_x, shift_z), x_tilt_deg, super_sampling)
+    row_filter = RowFilter(
+        geometry.n_columns, cutoff=radial_cutoff, falloff=radial_falloff,
+        super_sampling=super_sampling,
+    )  # fmt: skip
+    strips = _Strips(geometry, stack, xf[views], angular_weights(angles), row_filter)
+    kind = np.dtype(dtype)
+    total = ny + strips.n_lines
+    with ThreadPoolExecutor(get_num_threads()) as pool:
+
+        def over_views(work: Callable[..., None], *more: Any) -> None:
+            def one(k: int) -> None:
+                monitor.check()
+                work(k, stack[views[k]], *more)
+
+            for _ in pool.map(one, range(len(views))):
+                pass
+
+        monitor.step(0, total, "sampling")
+        over_views(strips.measure)
+        scaling = (1.0, 0.0)
+        labels = ["Tiltwright: weighted back-projection, sections along z"]
+        if kind.kind == "i":
+            over_views(strips.fill_sample)
+            scaling = _int16_scaling(strips.sample())
+            labels.append(f"int16 = (density - {scaling[1]:.8g}) * {scaling[0]:.8g}")
+        xy, xz, yz = (np.empty(s, np.float32) for s in (shape[1:], shape[::2], shape[:2]))
+        with _Writer(where, shape, kind, pixel_size_a, labels=labels) as writer:
+
+            def project(z: int, y: int) -> None:
+                monitor.check()
+                span = slice(z, min(z + CHUNK_Z, thickness))
+                part = strips.sections(span, y, kind, scaling)
+                lines = slice(y, y + part.shape[1])
+                writer.write(z, part, y)
+                yz[span, lines] = part[:, :, nx // 2]
+                if y <= ny // 2 < lines.stop:
+                    xz[span] = part[:, ny // 2 - y]
+                if z <= thickness // 2 < span.stop:
+                    xy[lines] = part[thickness // 2 - z]
+
+            for y in range(0, ny, strips.n_lines):
+                monitor.step(y + strips.n_lines, total, "back-projection")
+                over_views(strips.fill, y)
+                for _ in pool.map(project, range(0, thickness, CHUNK_Z), repeat(y)):
+                    pass
+            monitor.step(total, total, "back-projection")
+    return Reconstruction(where, shape, scaling[0], scaling[1], xy, xz, yz)
