@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from PyQt6.QtCore import QObject, QThread, pyqtSignal
+from PyQt6.QtCore import QObject, pyqtSignal
 
 from tiltwright.engine.errors import Cancelled, InputError, TiltwrightError
 from tiltwright.engine.execution.runner import Hooks, Mode, RunProgress, execute
@@ -21,7 +21,7 @@ class _Order:
     mode: Mode
 
 
-class _Worker(QThread):
+class _Worker(QObject):
     """Carries out one run; numba aborts when two threads enter parallel kernels at once."""
 
     changed = pyqtSignal(object)
@@ -34,8 +34,18 @@ class _Worker(QThread):
         self.order = order
         self.stop = threading.Event()
         self._project, self._threads = project, threads
+        self._thread = threading.Thread(target=self._run, name="compute lane", daemon=True)
 
-    def run(self) -> None:
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end; False when it has not come."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
         number = self.order.number
         hooks = Hooks(
             progress=self.progress.emit, log=lambda line: self.line.emit(number, line),
@@ -140,9 +150,9 @@ class Jobs(QObject):
         if self._worker is not None:
             self._worker.stop.set()
 
-    def wait(self, milliseconds: int = 10_000) -> bool:
+    def wait(self, seconds: float = 10) -> bool:
         """Wait for the running run to end; signals of its end are delivered later."""
-        return self._worker is None or self._worker.wait(milliseconds)
+        return self._worker is None or self._worker.wait(seconds)
 
     def _set_status(self, number: int, status: Any) -> None:
         assert self._project is not None

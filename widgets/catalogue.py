@@ -29,9 +29,18 @@ class CatalogueEntry:
         text = " ".join((self.title, self.key, self.section, self.help, *self.words)).lower()
         return all(word in text for word in query.lower().split())
 
+    def fit(self, query: str) -> int:
+        """How well the title answers ``query``: all of it, its beginning, its words, or none."""
+        title, wanted = self.title.lower(), query.lower().strip()
+        words = wanted.split()
+        return (
+            (title == wanted) + title.startswith(wanted) + (wanted in title)
+            + all(word in title for word in words)
+        )  # fmt: skip
+
 
 class Catalogue(QWidget):
-    """Tree of protocols with a search line (Ctrl+F; Return opens the first that is left)."""
+    """Tree of protocols with a search line (Ctrl+F; Return opens the best that is left)."""
 
     protocol_chosen = pyqtSignal(str)
 
@@ -135,9 +144,10 @@ class Catalogue(QWidget):
             self.protocol_chosen.emit(item.data(0, _KEY))
 
     def _open_first(self) -> None:
-        keys = self.visible_keys()
-        if keys and self.search.text().strip():
-            self.protocol_chosen.emit(keys[0])
+        keys, query = self.visible_keys(), self.search.text()
+        if keys and query.strip():
+            # The first of those whose own name is meant most.
+            self.protocol_chosen.emit(max(keys, key=lambda k: self._entries[k].fit(query)))
 
 
 def _tip(entry: CatalogueEntry) -> str:

@@ -90,6 +90,8 @@ class Person:
         self.click(graph.viewport(), graph.centre_of(str(number)).toPoint())
         assert self.window.runs.selected() == (str(number),)
         links = self.window.summary.summary.links
+        found = [x.text() for x in links]
+        assert any(text in t for t in found), found
         link = next(x for x in links if text in x.text())
         self.click(link)
 
