@@ -1,0 +1,92 @@
+"""Speed of the viewers on a series of 41 views of 5760 x 4092, and on a large tomogram."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from PyQt6.QtWidgets import QApplication
+
+from tiltwright.engine.execution.memory import anonymous_mb
+from tiltwright.engine.geometry.transform import rotation
+from tiltwright.engine.io.mrc_write import MrcWriter
+from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.model.tilt_series import load_tilt_series
+from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
+
+N, NY, NX = 41, 4092, 5760
+
+
+@pytest.fixture(scope="module")
+def large_series(tmp_path_factory):
+    path = tmp_path_factory.mktemp("large") / "large.mrc"
+    y, x = np.mgrid[:NY, :NX]
+    picture = (300 * np.sin(x / 37) * np.cos(y / 51)).astype(np.int16)
+    picture += np.random.default_rng(0).integers(-200, 200, (NY, NX), dtype=np.int16)
+    with MrcWriter(path, (N, NY, NX), np.int16, 1.38) as writer:
+        for v in range(N):
+            writer.write(v, np.roll(picture, 40 * v, axis=1))
+    angles = path.with_suffix(".rawtlt")
+    angles.write_text("\n".join(f"{t:.2f}" for t in np.linspace(-60, 60, N)))
+    series = load_tilt_series(path, tilt_angles=angles, axis_deg=-84.5)
+    xf = np.concatenate([rotation(np.full(N, 84.5)), np.full((N, 2, 1), 12.5)], -1)
+    yield series, Alignment(xf, series.tilt_deg)
+    path.unlink()
+
+
+@pytest.fixture
+def viewer(qtbot):
+    out = TiltSeriesViewer()
+    qtbot.addWidget(out)
+    out.resize(1500, 950)
+    out.show()
+    qtbot.waitExposed(out)
+    yield out
+    out.shutdown()
+
+
+def wait_for(viewer, condition):
+    while not condition():
+        QApplication.processEvents()
+    viewer.images.main_view.repaint()
+
+
+def test_first_view(large_series, viewer, benchmark):
+    series, _ = large_series
+
+    def first():
+        viewer.set_series(series)
+        wait_for(viewer, lambda: viewer.images.main_view.tile is not None)
+
+    benchmark.pedantic(first, setup=lambda: viewer.set_series(None), rounds=5)
+
+
+@pytest.mark.parametrize("interpolated", [False, True])
+def test_flip_rate(large_series, viewer, interpolated, benchmark):
+    from dataclasses import replace
+
+    series, alignment = large_series
+    viewer.set_series(replace(series, alignment=alignment))
+    viewer.interpolated_action.setChecked(interpolated)
+    wait_for(viewer, lambda: viewer.lane.idle)
+    mb, whole = anonymous_mb(), []
+    came = []
+    viewer.images.view_shown.connect(came.append)
+    for _ in range(2):
+        begin = time.perf_counter()
+        for v in range(N):
+            viewer.show_view(v)
+            wait_for(viewer, lambda v=v: bool(came) and came[-1] == v)
+        whole.append(time.perf_counter() - begin)
+    viewer.images.set_interpolated(interpolated)
+
+    def cold():
+        view = (viewer.current_view + 7) % N
+        viewer.images._cache.clear()
+        viewer.show_view(view)
+        wait_for(viewer, lambda: came[-1] == view)
+
+    benchmark.pedantic(cold, rounds=20)
+    print(f"\ninterpolated {interpolated}: {N / whole[0]:.0f} views/s at first, "
+          f"{N / whole[1]:.0f} views/s again; {mb:.0f} MB before, {anonymous_mb():.0f} MB after")  # fmt: skip

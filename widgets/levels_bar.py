@@ -1,0 +1,169 @@
+"""A histogram with two handles for what is black and what is white."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt6.QtGui import QColor, QLinearGradient, QMouseEvent, QPainter, QPaintEvent, QPolygonF
+from PyQt6.QtWidgets import QSizePolicy, QWidget
+
+from tiltwright.widgets.theme import colours
+
+_BINS, _MARGIN = 128, 8
+
+
+class LevelsBar(QWidget):
+    """Shows how often values occur; the handles are dragged, or the span between them.
+
+    Signals
+    -------
+    levels_dragged : (black, white)
+        A person moved a handle.
+    auto_asked : ()
+        A double click.
+    """
+
+    levels_dragged = pyqtSignal(float, float)
+    auto_asked = pyqtSignal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setMouseTracking(True)
+        self.setToolTip(
+            "Histogram of the view. Drag the black or the white level, or what lies between them; "
+            "double click for automatic contrast (Shift+A)."
+        )
+        self._values: npt.NDArray[Any] = np.zeros(0, np.float32)
+        self._range = (0.0, 1.0)
+        self._heights = np.zeros(_BINS)
+        self._levels = (0.0, 1.0)
+        self._grip: str | None = None
+        self._held = (0.0, 0.0, 0.0)
+
+    def sizeHint(self) -> QSize:
+        """Wide and low."""
+        return QSize(200, 44)
+
+    def minimumSizeHint(self) -> QSize:
+        """Still usable."""
+        return QSize(90, 44)
+
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Black and white."""
+        return self._levels
+
+    def set_values(self, values: npt.NDArray[Any]) -> None:
+        """Count these values."""
+        self._values = values
+        self._count()
+
+    def set_levels(self, black: float, white: float) -> None:
+        """Put the handles."""
+        self._levels = black, white
+        if self._grip is None:
+            self._count()
+        self.update()
+
+    def _count(self) -> None:
+        black, white = self._levels
+        low, high = black, white
+        if self._values.size:
+            inner = np.percentile(self._values, (0.2, 99.8))
+            low, high = min(low, float(inner[0])), max(high, float(inner[1]))
+        margin = 0.04 * (high - low) or 0.5
+        self._range = low - margin, high + margin
+        counts, _ = np.histogram(self._values, _BINS, self._range)
+        # The root shows the tails beside the peak.
+        heights = np.sqrt(counts.astype(float))
+        # Whole numbers in narrow bins make a comb.
+        heights = np.convolve(heights, [0.25, 0.5, 0.25], "same")
+        self._heights = heights / (heights.max() or 1.0)
+        self.update()
+
+    def position(self, value: float) -> float:
+        """Widget x of a value."""
+        low, high = self._range
+        return _MARGIN + (value - low) / (high - low) * (self.width() - 2 * _MARGIN)
+
+    def value(self, x: float) -> float:
+        """The value at a widget x."""
+        low, high = self._range
+        return low + (x - _MARGIN) / max(1, self.width() - 2 * _MARGIN) * (high - low)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Histogram, the grey ramp below it, and the handles."""
+        c = colours()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        floor = self.height() - 12.0
+        xs = np.linspace(_MARGIN, self.width() - _MARGIN, _BINS)
+        points = [
+            QPointF(x, floor - h * (floor - 3)) for x, h in zip(xs, self._heights, strict=True)
+        ]
+        shape = QPolygonF([QPointF(xs[0], floor), *points, QPointF(xs[-1], floor)])
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(c.stale))
+        painter.drawPolygon(shape)
+        left, right = (self.position(v) for v in self._levels)
+        ramp = QLinearGradient(left, 0, max(right, left + 1), 0)
+        ramp.setColorAt(0, QColor("#000000"))
+        ramp.setColorAt(1, QColor("#ffffff"))
+        painter.setBrush(ramp)
+        painter.setPen(QColor(c.border))
+        painter.drawRect(QRectF(_MARGIN, floor + 1, self.width() - 2 * _MARGIN, 7))
+        for x, colour in ((left, "#000000"), (right, "#ffffff")):
+            painter.setPen(QColor(c.accent))
+            painter.drawLine(QPointF(x, 2), QPointF(x, floor + 8))
+            painter.setBrush(QColor(colour))
+            painter.drawPolygon(
+                QPolygonF([QPointF(x - 5, self.height() - 1), QPointF(x + 5, self.height() - 1),
+                           QPointF(x, floor + 1)])
+            )  # fmt: skip
+        painter.end()
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Take the nearer handle, or both."""
+        assert event is not None
+        x = event.position().x()
+        left, right = (self.position(v) for v in self._levels)
+        near = {"black": abs(x - left), "white": abs(x - right)}
+        grip = min(near, key=lambda k: near[k])
+        between = left < x < right and near[grip] > 10
+        self._grip = "both" if between else grip
+        self._held = x, *self._levels
+        self.mouseMoveEvent(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """Move what was taken."""
+        assert event is not None
+        if self._grip is None:
+            return
+        x = event.position().x()
+        black, white = self._levels
+        least = 0.005 * (self._range[1] - self._range[0])
+        if self._grip == "black":
+            black = min(self.value(x), white - least)
+        elif self._grip == "white":
+            white = max(self.value(x), black + least)
+        else:
+            step = self.value(x) - self.value(self._held[0])
+            black, white = self._held[1] + step, self._held[2] + step
+        if (black, white) != self._levels:
+            self._levels = black, white
+            self.update()
+            self.levels_dragged.emit(black, white)
+
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
+        """Let go."""
+        self._grip = None
+        self._count()
+
+    def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
+        """Ask for automatic contrast."""
+        self._grip = None
+        self.auto_asked.emit()
