@@ -68,6 +68,7 @@ class ImageView(QWidget):
         self.setMinimumSize(80, 80)
         self.gesture: Gesture | None = None
         self.pixel_size_a = 0.0
+        self.scale_bar_shown = True
         self._port = Viewport()
         self._size = (0, 0)
         self._fits = True
@@ -291,7 +292,7 @@ class ImageView(QWidget):
         for layers in self._layers.values():
             for layer in layers:
                 layer.paint(painter, self._port)
-        if self._base is not None and self.pixel_size_a > 0:
+        if self._base is not None and self.scale_bar_shown and self.pixel_size_a > 0:
             paint_scale_bar(painter, self._port, self.pixel_size_a)
         if self._caption[0]:
             draw_text(painter, 12, 12 + painter.fontMetrics().ascent(), *self._caption)

@@ -133,7 +133,7 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A closed polygon ``(n, 2)`` with handles, lightly filled."""
+    """A closed polygon ``(n, 2)`` with handles; what lies outside is dimmed."""
 
     corners: Positions
     colour: str
@@ -143,10 +143,13 @@ class Box:
     def paint(self, painter: QPainter, port: Viewport) -> None:
         """Draw outline and handles."""
         shape = QPolygonF([QPointF(x, y) for x, y in _screen(self.corners, port)])
-        fill = QColor(self.colour)
-        fill.setAlpha(28)
+        outside = QPainterPath()
+        outside.addRect(QRectF(0, 0, port.width, port.height))
+        outside.addPolygon(shape)
+        outside.closeSubpath()
+        painter.fillPath(outside, QColor(0, 0, 0, 110))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(_pen(self.colour, self.width, False))
-        painter.setBrush(fill)
         painter.drawPolygon(shape)
         painter.setBrush(QColor(self.colour))
         painter.setPen(Qt.PenStyle.NoPen)

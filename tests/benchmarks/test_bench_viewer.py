@@ -88,5 +88,5 @@ def test_flip_rate(large_series, viewer, interpolated, benchmark):
         wait_for(viewer, lambda: came[-1] == view)
 
     benchmark.pedantic(cold, rounds=20)
-    print(f"\ninterpolated {interpolated}: {N / whole[0]:.0f} views/s at first, "
-          f"{N / whole[1]:.0f} views/s again; {mb:.0f} MB before, {anonymous_mb():.0f} MB after")  # fmt: skip
+    rates = " and ".join(f"{N / seconds:.0f}" for seconds in whole)
+    print(f"\ninterpolated {interpolated}: {rates} views/s, {mb:.0f} to {anonymous_mb():.0f} MB")
