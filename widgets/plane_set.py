@@ -223,7 +223,6 @@ class PlaneSet(QWidget):
                 (id(self), plane),
                 partial(read_plane, data, plane, self.cursor_voxel, self._thickness, factor),
                 self._arrival(plane, wanted, size),
-                later=plane != "xy",
             )
 
     def _arrival(

@@ -313,7 +313,7 @@ def test_a_click_in_a_plot_goes_to_the_view(make_viewer, qtbot):
     plots = viewer.plots
     plots.tabs.setCurrentIndex(4)
     box = plots.plot.getPlotItem().getViewBox()
-    qtbot.waitUntil(lambda: box.sceneBoundingRect().width() > 50)
+    qtbot.waitUntil(lambda: box.viewRange()[0][1] > 6.5)
     QApplication.processEvents()
     target = box.mapViewToScene(QPointF(6.2, np.mean(box.viewRange()[1])))
     at = plots.plot.mapFromScene(target)
