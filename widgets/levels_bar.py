@@ -46,11 +46,11 @@ class LevelsBar(QWidget):
 
     def sizeHint(self) -> QSize:
         """Wide and low."""
-        return QSize(200, 44)
+        return QSize(200, 48)
 
     def minimumSizeHint(self) -> QSize:
         """Still usable."""
-        return QSize(90, 44)
+        return QSize(110, 48)
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -124,6 +124,13 @@ class LevelsBar(QWidget):
                 QPolygonF([QPointF(x - 5, self.height() - 1), QPointF(x + 5, self.height() - 1),
                            QPointF(x, floor + 1)])
             )  # fmt: skip
+        painter.setPen(QColor(c.muted))
+        font = painter.font()
+        font.setPointSizeF(max(6.0, font.pointSizeF() * 0.8))
+        painter.setFont(font)
+        top = QRectF(_MARGIN + 2, 0, self.width() - 2 * _MARGIN - 4, 14)
+        for value, side in zip(self._levels, ("AlignLeft", "AlignRight"), strict=True):
+            painter.drawText(top, Qt.AlignmentFlag[side], f"{value:.4g}")
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:

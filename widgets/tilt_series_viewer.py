@@ -22,7 +22,7 @@ from PyQt6.QtWidgets import (
 )
 
 from tiltwright.engine.errors import TiltwrightError
-from tiltwright.widgets.actions import button, icon, make_action
+from tiltwright.widgets.actions import POINTER_KEYS, KeyList, button, icon, make_action
 from tiltwright.widgets.exclusion import ExclusionState
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.levels_bar import LevelsBar
@@ -109,12 +109,14 @@ class TiltSeriesViewer(QWidget):
         before = self._series
         self._series, self._defocus_um = series, defocus_um
         n = series.n_views if series is not None else 0
-        if series is None or before is None or before.images is not series.images:
-            self._statistics = None
-        if series is not None:
-            self.exclusion.reset(series.excluded, series.kept, series.suspect)
-        else:
+        same = series is not None and before is not None and before.images is series.images
+        if series is None:
             self.exclusion.reset(np.zeros(0, bool), np.zeros(0, bool), {})
+        elif not (same and self.exclusion.agrees(series.excluded, series.kept, series.suspect)):
+            # What was saved from here comes back as it is, and can still be undone.
+            self.exclusion.reset(series.excluded, series.kept, series.suspect)
+        if not same:
+            self._statistics = None
         aligned = series is not None and series.alignment is not None
         self.interpolated_action.setEnabled(aligned)
         if not aligned:
@@ -230,6 +232,11 @@ class TiltSeriesViewer(QWidget):
             made.setShortcut(QKeySequence(key))
             made.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             self.addAction(made)
+        act(
+            "Keys", ["?"],
+            lambda: KeyList(self, [("Space", "Exclude"), *POINTER_KEYS]).show_over(self.images),
+            "List the keys",
+        )  # fmt: skip
         self.export_action = act(
             "Export CSV…", ["Ctrl+E"], self._export, "Write the table as comma-separated values"
         )
