@@ -57,14 +57,15 @@ class LevelsBar(QWidget):
         """Black and white."""
         return self._levels
 
-    def set_values(self, values: npt.NDArray[Any]) -> None:
-        """Count these values."""
+    def show_values(self, values: npt.NDArray[Any], black: float, white: float) -> None:
+        """Count these values and put the handles."""
         self._values = values
-        self._count()
+        self.set_levels(black, white)
 
     def set_levels(self, black: float, white: float) -> None:
         """Put the handles."""
         self._levels = black, white
+        # The scale stays while a handle is held.
         if self._grip is None:
             self._count()
         self.update()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PyQt6.QtCore import Qt, pyqtSignal
+from PyQt6.QtCore import Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QAction, QCloseEvent, QKeySequence, QResizeEvent
 from PyQt6.QtWidgets import (
     QComboBox,
@@ -70,6 +70,10 @@ class TiltSeriesViewer(QWidget):
         self.suspects = SuspectList(self.exclusion, self)
         self.levels = LevelsBar(self)
         self.player = Player(self)
+        self._marking = QTimer(self)
+        self._marking.setSingleShot(True)
+        self._marking.setInterval(150)
+        self._marking.timeout.connect(self._mark)
         self._make_actions()
         self._lay_out()
         self._connect()
@@ -363,17 +367,24 @@ class TiltSeriesViewer(QWidget):
             widget.blockSignals(False)
         out = self.exclusion.left_out[view]
         self.tilt.setText(f"{series.tilt_deg[view]:.2f}°" + ("  ✕ left out" if out else ""))
-        self.table.set_current(view)
-        self.plots.set_current(view)
         self.player.set_range(series.n_views, view)
+        if not self.player.playing:
+            self._mark()
+        elif not self._marking.isActive():
+            # Table and plot cost more than the picture.
+            self._marking.start()
         if changed:
             self.view_changed.emit(view)
+
+    def _mark(self) -> None:
+        """Table and plots go to the view that is shown."""
+        self.table.set_current(self.images.current)
+        self.plots.set_current(self.images.current)
 
     def _show_levels(self) -> None:
         picture = self.images.main_picture
         if picture is not None:
-            self.levels.set_values(picture.values)
-            self.levels.set_levels(*self.images.main_view.levels)
+            self.levels.show_values(picture.values, *self.images.main_view.levels)
 
     def _toggle_exclusion(self) -> None:
         views = self.table.selected_views()

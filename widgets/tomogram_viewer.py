@@ -309,8 +309,7 @@ class TomogramViewer(QWidget):
     def _show_levels(self, plane: str) -> None:
         tile = self.first.views["xy"].tile
         if plane == "xy" and tile is not None:
-            self.levels.set_values(sample(tile.data, 20_000))
-            self.levels.set_levels(*self.first.levels)
+            self.levels.show_values(sample(tile.data, 20_000), *self.first.levels)
 
     # ---- tools ---------------------------------------------------------------------------------
 
