@@ -7,7 +7,7 @@ from typing import Any
 
 from PyQt6.QtCore import QPointF, QRectF, QSize, Qt
 from PyQt6.QtGui import QAction, QColor, QIcon, QKeySequence, QPainter, QPixmap, QPolygonF
-from PyQt6.QtWidgets import QToolButton, QWidget
+from PyQt6.QtWidgets import QLabel, QToolButton, QWidget
 
 from tiltwright.widgets.theme import colours
 
@@ -90,3 +90,40 @@ def button(action: QAction, parent: QWidget, drawn: str = "") -> QToolButton:
         action.setIcon(icon(drawn))
         out.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
     return out
+
+
+class KeyList(QLabel):
+    """A pop-up with the keys of a widget's actions; any click closes it."""
+
+    def __init__(self, owner: QWidget, more: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(owner, Qt.WindowType.Popup)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setMargin(14)
+        self.setTextFormat(Qt.TextFormat.RichText)
+        rows = [
+            (" or ".join(k.toString(_NATIVE) for k in action.shortcuts()), action.text())
+            for action in owner.actions()
+            if action.text() and action.shortcuts()
+        ]
+        cells = [
+            f"<td><b>{keys}</b>&nbsp;&nbsp;</td><td>{words}&nbsp;&nbsp;&nbsp;&nbsp;</td>"
+            for keys, words in [*rows, *more]
+        ]
+        half = -(-len(cells) // 2)
+        lines = [
+            f"<tr>{a}{b}</tr>" for a, b in zip(cells[:half], [*cells[half:], ""], strict=False)
+        ]
+        self.setText(f"<table>{''.join(lines)}</table>")
+
+    def show_over(self, widget: QWidget) -> None:
+        """Show it in the middle of a widget."""
+        self.adjustSize()
+        middle = widget.mapToGlobal(widget.rect().center())
+        self.move(middle - self.rect().center())
+        self.show()
+
+
+POINTER_KEYS = (
+    ("Wheel", "Zoom at the pointer"), ("Drag", "Pan"), ("Arrows", "Pan"),
+)  # fmt: skip
+"""What the image view does without an action."""

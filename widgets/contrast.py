@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiltwright.engine.model.tilt_series import TiltSeries
 
 Levels = tuple[float, float]
 
@@ -19,18 +22,18 @@ class Contrast:
         self._relative: Levels = (0.0, 1.0)
         self._absolute: dict[int, Levels] = {}
 
-    def levels(self, series: Any, automatic: Levels) -> Levels:
+    def levels(self, series: TiltSeries, automatic: Levels) -> Levels:
         """Levels of a picture whose automatic ones are given."""
         if self.fixed:
-            return self._absolute.setdefault(id(series), automatic)
+            return self._absolute.setdefault(id(series.images), automatic)
         black, white = automatic
         low, high = self._relative
         return black + low * (white - black), black + high * (white - black)
 
-    def drag(self, series: Any, black: float, white: float, automatic: Levels) -> None:
+    def drag(self, series: TiltSeries, black: float, white: float, automatic: Levels) -> None:
         """A person chose levels for a picture."""
         if self.fixed:
-            self._absolute[id(series)] = black, white
+            self._absolute[id(series.images)] = black, white
         else:
             span = automatic[1] - automatic[0]
             self._relative = (black - automatic[0]) / span, (white - automatic[0]) / span
@@ -40,8 +43,8 @@ class Contrast:
         self._relative = 0.0, 1.0
         self._absolute.clear()
 
-    def set_fixed(self, fixed: bool, series: Any, levels: Levels) -> None:
+    def set_fixed(self, fixed: bool, series: TiltSeries, levels: Levels) -> None:
         """Hold the levels of the picture that is shown, or let them follow again."""
         if fixed and not self.fixed:
-            self._absolute = {id(series): levels}
+            self._absolute = {id(series.images): levels}
         self.fixed = fixed

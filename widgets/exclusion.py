@@ -50,6 +50,14 @@ class ExclusionState(QObject):
         self.excluded, self.kept = _frozen(excluded), _frozen(kept)
         self.suspect = dict(suspect)
 
+    def agrees(self, excluded: Bools, kept: Bools, suspect: Mapping[int, str]) -> bool:
+        """Whether this is the state already."""
+        return (
+            np.array_equal(self.excluded, excluded)
+            and np.array_equal(self.kept, kept)
+            and self.suspect == dict(suspect)
+        )
+
     @property
     def left_out(self) -> Bools:
         """Views that nothing downstream uses: excluded, or suspect and not kept."""

@@ -9,12 +9,16 @@ of the interpreter lock.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from PyQt6.QtCore import QObject, pyqtSignal, pyqtSlot
+
+QUIET_S = 0.06
+"""So long after an urgent request nothing else begins: the next one may follow at once."""
 
 
 @dataclass(eq=False)
@@ -49,6 +53,7 @@ class Lane(QObject):
         self._later: OrderedDict[Hashable, _Request] = OrderedDict()
         self._current: _Request | None = None
         self._outstanding = 0
+        self._quiet_until = 0.0
         self._closed = False
         self._thread: threading.Thread | None = None
         self._served.connect(self._deliver)
@@ -66,7 +71,7 @@ class Lane(QObject):
         Parameters
         ----------
         later : bool
-            Serve it when nothing else waits.
+            Serve it when nothing else waits, nor has for a moment.
         """
         with self._wake:
             if self._closed:
@@ -123,11 +128,16 @@ class Lane(QObject):
 
     def _next(self) -> tuple[_Request, bool] | None:
         with self._wake:
-            while not (self._closed or self._urgent or self._later):
-                self._wake.wait()
+            while not (self._closed or self._urgent):
+                pause = self._quiet_until - time.monotonic()
+                if self._later and pause <= 0:
+                    break
+                self._wake.wait(pause if self._later else None)
             if self._closed:
                 return None
             later = not self._urgent
+            if not later:
+                self._quiet_until = time.monotonic() + QUIET_S
             queue = self._later if later else self._urgent
             self._current = queue.popitem(last=False)[1]
             return self._current, later

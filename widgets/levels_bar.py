@@ -46,25 +46,26 @@ class LevelsBar(QWidget):
 
     def sizeHint(self) -> QSize:
         """Wide and low."""
-        return QSize(200, 44)
+        return QSize(200, 48)
 
     def minimumSizeHint(self) -> QSize:
         """Still usable."""
-        return QSize(90, 44)
+        return QSize(110, 48)
 
     @property
     def levels(self) -> tuple[float, float]:
         """Black and white."""
         return self._levels
 
-    def set_values(self, values: npt.NDArray[Any]) -> None:
-        """Count these values."""
+    def show_values(self, values: npt.NDArray[Any], black: float, white: float) -> None:
+        """Count these values and put the handles."""
         self._values = values
-        self._count()
+        self.set_levels(black, white)
 
     def set_levels(self, black: float, white: float) -> None:
         """Put the handles."""
         self._levels = black, white
+        # The scale stays while a handle is held.
         if self._grip is None:
             self._count()
         self.update()
@@ -124,6 +125,13 @@ class LevelsBar(QWidget):
                 QPolygonF([QPointF(x - 5, self.height() - 1), QPointF(x + 5, self.height() - 1),
                            QPointF(x, floor + 1)])
             )  # fmt: skip
+        painter.setPen(QColor(c.muted))
+        font = painter.font()
+        font.setPointSizeF(max(6.0, font.pointSizeF() * 0.8))
+        painter.setFont(font)
+        top = QRectF(_MARGIN + 2, 0, self.width() - 2 * _MARGIN - 4, 14)
+        for value, side in zip(self._levels, ("AlignLeft", "AlignRight"), strict=True):
+            painter.drawText(top, Qt.AlignmentFlag[side], f"{value:.4g}")
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:

@@ -29,6 +29,7 @@ from tiltwright.widgets.tomogram_planes import (
 )
 
 if TYPE_CHECKING:
+    from tiltwright.engine.model.tilt_series import TiltSeries
     from tiltwright.engine.model.tomogram import Tomogram
 
 _CROSSHAIR = "#70ffe600"
@@ -52,6 +53,14 @@ class Beads:
     xyz_nm: npt.NDArray[np.float64]
     surface: npt.NDArray[np.int64]
     diameter_nm: float
+
+    @classmethod
+    def of_series(cls, series: TiltSeries, diameter_nm: float) -> Beads | None:
+        """The beads of a fiducial alignment; ``None`` without one."""
+        fit = series.alignment.fit if series.alignment is not None else None
+        if fit is None:
+            return None
+        return cls(fit.xyz * series.pixel_size_a / 10, fit.surface, diameter_nm)
 
 
 class PlaneSet(QWidget):
@@ -223,7 +232,6 @@ class PlaneSet(QWidget):
                 (id(self), plane),
                 partial(read_plane, data, plane, self.cursor_voxel, self._thickness, factor),
                 self._arrival(plane, wanted, size),
-                later=plane != "xy",
             )
 
     def _arrival(

@@ -139,16 +139,19 @@ class SeriesImages(QWidget):
     ) -> None:
         """Show another series, its beads, and one to compare with (else raw with interpolated)."""
         self._lane.cancel(self._mine)
-        same = series is not None and self._series is not None and series.path == self._series.path
-        self._series, self._model, self._other = series, model, other
-        self._cache.clear()
-        if not same:
+        before, self._series = self._series, series
+        ali = series.alignment if series is not None else None
+        if before is None or before.alignment is not ali or other is not self._other:
+            self._cache.clear()
+        self._model, self._other = model, other
+        if series is None or before is None or series.images is not before.images:
+            self._cache.clear()
             self.contrast = Contrast(self.contrast.fixed)
             self._current = series.n_views // 2 if series is not None else 0
-        for pane in self._panes:
-            pane.view.clear("" if series is not None else "No tilt series is open.")
-            pane.source = pane.rendered = None
-            pane.view.pixel_size_a = series.image_pixel_size_a if series is not None else 0.0
+            for pane in self._panes:
+                pane.view.clear("" if series is not None else "No tilt series is open.")
+                pane.source = pane.rendered = None
+                pane.view.pixel_size_a = series.image_pixel_size_a if series is not None else 0.0
         if series is None or series.alignment is None:
             self._interpolated = False
         self._left_out = ~series.used if series is not None else np.zeros(0, np.bool_)
@@ -156,6 +159,7 @@ class SeriesImages(QWidget):
 
     def set_other(self, other: TiltSeries | None) -> None:
         """Compare with another series of as many views."""
+        self._cache.clear()
         self._other = other
         self._arrange()
 
@@ -253,7 +257,7 @@ class SeriesImages(QWidget):
     ) -> Callable[[Rendered], None]:
         def done(rendered: Rendered) -> None:
             self._cache.put(key, rendered)
-            if source in self._wanted_sources():
+            if source.key in [wanted.key for wanted in self._wanted_sources()]:
                 self._show(k, source, view, rendered)
 
         return done

@@ -60,7 +60,8 @@ class SeriesSource:
     @property
     def key(self) -> Hashable:
         """What tells the pictures of two sources apart."""
-        return id(self.series), self.interpolated
+        # The pixels and the transforms, so that a change of the exclusion is no other picture.
+        return id(self._images), id(self.series.alignment) if self.interpolated else 0
 
     def factor(self, width: int, height: int) -> int:
         """The display level at which a view fills ``width`` x ``height`` screen pixels."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PyQt6.QtCore import Qt, pyqtSignal
+from PyQt6.QtCore import Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QAction, QCloseEvent, QKeySequence, QResizeEvent
 from PyQt6.QtWidgets import (
     QComboBox,
@@ -22,7 +22,7 @@ from PyQt6.QtWidgets import (
 )
 
 from tiltwright.engine.errors import TiltwrightError
-from tiltwright.widgets.actions import button, icon, make_action
+from tiltwright.widgets.actions import POINTER_KEYS, KeyList, button, icon, make_action
 from tiltwright.widgets.exclusion import ExclusionState
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.levels_bar import LevelsBar
@@ -70,6 +70,10 @@ class TiltSeriesViewer(QWidget):
         self.suspects = SuspectList(self.exclusion, self)
         self.levels = LevelsBar(self)
         self.player = Player(self)
+        self._marking = QTimer(self)
+        self._marking.setSingleShot(True)
+        self._marking.setInterval(150)
+        self._marking.timeout.connect(self._mark)
         self._make_actions()
         self._lay_out()
         self._connect()
@@ -109,12 +113,14 @@ class TiltSeriesViewer(QWidget):
         before = self._series
         self._series, self._defocus_um = series, defocus_um
         n = series.n_views if series is not None else 0
-        if series is None or before is None or before.images is not series.images:
-            self._statistics = None
-        if series is not None:
-            self.exclusion.reset(series.excluded, series.kept, series.suspect)
-        else:
+        same = series is not None and before is not None and before.images is series.images
+        if series is None:
             self.exclusion.reset(np.zeros(0, bool), np.zeros(0, bool), {})
+        elif not (same and self.exclusion.agrees(series.excluded, series.kept, series.suspect)):
+            # What was saved from here comes back as it is, and can still be undone.
+            self.exclusion.reset(series.excluded, series.kept, series.suspect)
+        if not same:
+            self._statistics = None
         aligned = series is not None and series.alignment is not None
         self.interpolated_action.setEnabled(aligned)
         if not aligned:
@@ -230,6 +236,11 @@ class TiltSeriesViewer(QWidget):
             made.setShortcut(QKeySequence(key))
             made.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
             self.addAction(made)
+        act(
+            "Keys", ["?"],
+            lambda: KeyList(self, [("Space", "Exclude"), *POINTER_KEYS]).show_over(self.images),
+            "List the keys",
+        )  # fmt: skip
         self.export_action = act(
             "Export CSV…", ["Ctrl+E"], self._export, "Write the table as comma-separated values"
         )
@@ -356,17 +367,24 @@ class TiltSeriesViewer(QWidget):
             widget.blockSignals(False)
         out = self.exclusion.left_out[view]
         self.tilt.setText(f"{series.tilt_deg[view]:.2f}°" + ("  ✕ left out" if out else ""))
-        self.table.set_current(view)
-        self.plots.set_current(view)
         self.player.set_range(series.n_views, view)
+        if not self.player.playing:
+            self._mark()
+        elif not self._marking.isActive():
+            # Table and plot cost more than the picture.
+            self._marking.start()
         if changed:
             self.view_changed.emit(view)
+
+    def _mark(self) -> None:
+        """Table and plots go to the view that is shown."""
+        self.table.set_current(self.images.current)
+        self.plots.set_current(self.images.current)
 
     def _show_levels(self) -> None:
         picture = self.images.main_picture
         if picture is not None:
-            self.levels.set_values(picture.values)
-            self.levels.set_levels(*self.images.main_view.levels)
+            self.levels.show_values(picture.values, *self.images.main_view.levels)
 
     def _toggle_exclusion(self) -> None:
         views = self.table.selected_views()

@@ -9,7 +9,7 @@ from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtGui import QAction, QCloseEvent
 from PyQt6.QtWidgets import QHBoxLayout, QLabel, QSlider, QSpinBox, QSplitter, QVBoxLayout, QWidget
 
-from tiltwright.widgets.actions import button, icon, make_action
+from tiltwright.widgets.actions import POINTER_KEYS, KeyList, button, icon, make_action
 from tiltwright.widgets.box_panel import BoxPanel
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.levels_bar import LevelsBar
@@ -38,6 +38,8 @@ class TomogramViewer(QWidget):
         A person dragged, typed, proposed or removed the box.
     measured : (nm)
         A distance was drawn.
+    crop_requested : (SpecimenBox)
+        A person wants the tomogram cropped to the box.
     """
 
     cursor_moved = pyqtSignal(int, int, int)
@@ -171,6 +173,10 @@ class TomogramViewer(QWidget):
         view = self.first.views["xy"]
         act("Zoom in", ["+", "="], lambda: view.zoom_by(1), "Zoom in")
         act("Zoom out", ["-"], lambda: view.zoom_by(-1), "Zoom out")
+        act(
+            "Keys", ["?"], lambda: KeyList(self, POINTER_KEYS).show_over(self.first),
+            "List the keys",
+        )  # fmt: skip
         act("Thicker", ["Ctrl+Up"], lambda: self.slab.stepUp(), "Average one section more")
         act("Thinner", ["Ctrl+Down"], lambda: self.slab.stepDown(), "Average one section less")
 
@@ -307,8 +313,7 @@ class TomogramViewer(QWidget):
     def _show_levels(self, plane: str) -> None:
         tile = self.first.views["xy"].tile
         if plane == "xy" and tile is not None:
-            self.levels.set_values(sample(tile.data, 20_000))
-            self.levels.set_levels(*self.first.levels)
+            self.levels.show_values(sample(tile.data, 20_000), *self.first.levels)
 
     # ---- tools ---------------------------------------------------------------------------------
 

@@ -71,8 +71,10 @@ def view_columns(
          none if ali is None else ali.transforms[:, 1, 2], ".2f"),
         ("magnification", "Mag", "Magnification found by the alignment",
          none if ali is None else ali.geometry().magnification, ".4f"),
-        ("mean", "Mean", "Mean of the pixels", none if stats is None else stats.mean, ".4g"),
-        ("sd", "SD", "Deviation of the pixels", none if stats is None else stats.sd, ".4g"),
+        ("mean", "Mean", "Mean of the pixels", none if stats is None else stats.mean,
+         _decimals(stats.mean) if stats else ""),
+        ("sd", "SD", "Deviation of the pixels", none if stats is None else stats.sd,
+         _decimals(stats.sd) if stats else ""),
         ("correlation", "Corr", "Correlation with the neighbours in tilt, 0 to 1",
          none if stats is None else stats.correlation, ".3f"),
         ("residual", "Resid", "Mean residual of the beads, raw pixels",
@@ -81,6 +83,13 @@ def view_columns(
          none if defocus_um is None else defocus_um, ".2f"),
     ]  # fmt: skip
     return [Column(k, t, h, np.asarray(v, np.float64), f) for k, t, h, v, f in rows]
+
+
+def _decimals(values: npt.NDArray[np.float64]) -> str:
+    """A format with as many decimals in every row, four digits in the largest."""
+    largest = float(np.nanmax(np.abs(values), initial=0.0))
+    digits = 3 - int(np.floor(np.log10(largest))) if largest > 0 else 0
+    return f".{min(max(digits, 0), 6)}f"
 
 
 def matrix_text(xf: npt.NDArray[np.float64]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyqtgraph as pg
-from PyQt6.QtCore import QEvent, QPointF, Qt, pyqtSignal
+from PyQt6.QtCore import QEvent, QPointF, Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QColor
 from PyQt6.QtWidgets import QTabBar, QVBoxLayout, QWidget
 
@@ -45,7 +45,7 @@ class ViewPlots(QWidget):
         self.tabs.setDrawBase(False)
         for title, _keys, _unit in _PLOTS:
             self.tabs.addTab(title)
-        self.tabs.currentChanged.connect(self._draw)
+        self.tabs.currentChanged.connect(lambda _index: self._due.start())
         self.plot = pg.PlotWidget(self)
         self.plot.setMinimumHeight(90)
         self.plot.hideButtons()
@@ -58,7 +58,12 @@ class ViewPlots(QWidget):
         column.addWidget(self.tabs)
         column.addWidget(self.plot, 1)
         self._marker = pg.InfiniteLine(angle=90)
-        self._draw()
+        # Drawing takes 10 ms, and columns, exclusion and theme change together.
+        self._due = QTimer(self)
+        self._due.setSingleShot(True)
+        self._due.setInterval(0)
+        self._due.timeout.connect(self._draw)
+        self._due.start()
 
     def set_columns(self, columns: list[Column]) -> None:
         """Plot these numbers."""
@@ -72,12 +77,12 @@ class ViewPlots(QWidget):
         if not self.tabs.isTabEnabled(self.tabs.currentIndex()):
             first = next((k for k in range(len(_PLOTS)) if self.tabs.isTabEnabled(k)), 0)
             self.tabs.setCurrentIndex(first)
-        self._draw()
+        self._due.start()
 
     def set_left_out(self, left_out: npt.NDArray[np.bool_]) -> None:
         """Draw these views in red."""
         self._left_out = np.array(left_out)
-        self._draw()
+        self._due.start()
 
     def set_current(self, view: int) -> None:
         """Mark a view."""
@@ -87,7 +92,7 @@ class ViewPlots(QWidget):
     def _known(self, key: str) -> bool:
         return key in self._columns and self._columns[key].known
 
-    def _draw(self, _index: int = 0) -> None:
+    def _draw(self) -> None:
         c = colours()
         _title, keys, unit = _PLOTS[max(0, self.tabs.currentIndex())]
         plot = self.plot.getPlotItem()
@@ -163,5 +168,5 @@ class ViewPlots(QWidget):
         """Follow the theme."""
         super().changeEvent(event)
         kinds = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
-        if event is not None and event.type() in kinds and hasattr(self, "_marker"):
-            self._draw()
+        if event is not None and event.type() in kinds and hasattr(self, "_due"):
+            self._due.start()

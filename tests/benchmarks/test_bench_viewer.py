@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PyQt6.QtCore import Qt, QTimer
 from PyQt6.QtWidgets import QApplication
 
 from tiltwright.engine.execution.memory import anonymous_mb
@@ -13,7 +15,9 @@ from tiltwright.engine.geometry.transform import rotation
 from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.tilt_series import load_tilt_series
+from tiltwright.engine.model.tomogram import open_tomogram
 from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
+from tiltwright.widgets.tomogram_viewer import TomogramViewer
 
 N, NY, NX = 41, 4092, 5760
 
@@ -64,8 +68,6 @@ def test_first_view(large_series, viewer, benchmark):
 
 @pytest.mark.parametrize("interpolated", [False, True])
 def test_flip_rate(large_series, viewer, interpolated, benchmark):
-    from dataclasses import replace
-
     series, alignment = large_series
     viewer.set_series(replace(series, alignment=alignment))
     viewer.interpolated_action.setChecked(interpolated)
@@ -90,3 +92,60 @@ def test_flip_rate(large_series, viewer, interpolated, benchmark):
     benchmark.pedantic(cold, rounds=20)
     rates = " and ".join(f"{N / seconds:.0f}" for seconds in whole)
     print(f"\ninterpolated {interpolated}: {rates} views/s, {mb:.0f} to {anonymous_mb():.0f} MB")
+
+
+@pytest.fixture(scope="module")
+def large_tomogram(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tomogram") / "large.mrc"
+    section = np.random.default_rng(1).integers(-3000, 3000, (1440, 1024)).astype(np.int16)
+    with MrcWriter(path, (300, 1440, 1024), np.int16, 5.52) as writer:
+        for z in range(300):
+            writer.write(z, np.roll(section, 17 * z, axis=1))
+    yield open_tomogram(path)
+    path.unlink()
+
+
+@pytest.mark.parametrize("planes", [("xy",), ("xy", "xz", "yz")])
+def test_opening_a_tomogram(large_tomogram, qtbot, planes, benchmark):
+    viewer = TomogramViewer()
+    qtbot.addWidget(viewer)
+    viewer.resize(1500, 950)
+    viewer.show()
+    qtbot.waitExposed(viewer)
+
+    def opened():
+        viewer.set_tomogram(large_tomogram)
+        while any(viewer.first.views[plane].tile is None for plane in planes):
+            QApplication.processEvents()
+        viewer.repaint()
+
+    benchmark.pedantic(opened, setup=lambda: viewer.set_tomogram(None), rounds=5)
+    viewer.shutdown()
+
+
+def test_longest_stall_while_playing(large_series, viewer, qtbot, benchmark):
+    """Longest gap of a 10 ms timer while a series is opened, examined and played."""
+    series, alignment = large_series
+    gaps, before = [], [time.perf_counter()]
+    timer = QTimer()
+    timer.setTimerType(Qt.TimerType.PreciseTimer)
+
+    def tick():
+        now = time.perf_counter()
+        gaps.append(now - before[0])
+        before[0] = now
+
+    timer.timeout.connect(tick)
+
+    def played():
+        before[0] = time.perf_counter()
+        timer.start(10)
+        viewer.set_series(replace(series, alignment=alignment))
+        viewer.interpolated_action.setChecked(True)
+        viewer.player.start()
+        qtbot.wait(6000)
+        viewer.player.stop()
+        timer.stop()
+
+    benchmark.pedantic(played, rounds=1)
+    print(f"\nlongest gap {1000 * max(gaps):.0f} ms")

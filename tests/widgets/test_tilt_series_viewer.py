@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
-from PyQt6.QtCore import QPoint, QPointF, Qt
+from PyQt6.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication
 from viewer_data import make_model, make_series
 
+from tiltwright.widgets.actions import KeyList
+from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.series_images import Comparison
 from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
 
@@ -218,8 +221,8 @@ def test_the_table_shows_what_is_known(make_viewer, qtbot):
     assert first["Mag"] == "1.0000"
     assert first["Resid"] == "0.50"
     image = series.stack[0]
-    assert first["Mean"] == f"{image.mean():.4g}"
-    assert first["SD"] == f"{image.std():.4g}"
+    assert first["Mean"] == f"{image.mean():.1f}"
+    assert first["SD"] == f"{image.std():.2f}"
     assert 0 < float(first["Corr"]) <= 1
     viewer.set_series(make_series(aligned=False))
     assert viewer.table.csv_text().splitlines()[0] == "View,Excl,Tilt °,Mean,SD,Corr"
@@ -313,7 +316,7 @@ def test_a_click_in_a_plot_goes_to_the_view(make_viewer, qtbot):
     plots = viewer.plots
     plots.tabs.setCurrentIndex(4)
     box = plots.plot.getPlotItem().getViewBox()
-    qtbot.waitUntil(lambda: box.sceneBoundingRect().width() > 50)
+    qtbot.waitUntil(lambda: box.viewRange()[0][1] > 6.5)
     QApplication.processEvents()
     target = box.mapViewToScene(QPointF(6.2, np.mean(box.viewRange()[1])))
     at = plots.plot.mapFromScene(target)
@@ -362,3 +365,71 @@ def test_another_exclusion_comes_in_without_a_signal(make_viewer):
     assert "6 of 7" in viewer.summary.text()
     assert told == []
     assert not viewer.exclusion.undo_stack.canUndo()
+
+
+def test_a_viewer_that_is_destroyed_ends_its_thread(qtbot, qapp):
+    viewer = TiltSeriesViewer()
+    viewer.set_series(make_series())
+    qtbot.waitUntil(lambda: viewer.lane.idle)
+    lanes = [t for t in threading.enumerate() if t.name == "viewer lane"]
+    assert len(lanes) == 1
+    viewer.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    qtbot.waitUntil(lambda: not lanes[0].is_alive())
+
+
+def test_two_viewers_share_a_lane(qtbot):
+    lane = Lane()
+    viewers = [TiltSeriesViewer(lane=lane) for _ in range(2)]
+    for viewer in viewers:
+        qtbot.addWidget(viewer)
+    viewers[0].set_series(make_series())
+    viewers[1].set_series(make_series(aligned=False))
+    qtbot.waitUntil(lambda: lane.idle)
+    assert all(v.images.main_view.tile is not None for v in viewers)
+    viewers[0].shutdown()
+    viewers[1].show_view(0)
+    qtbot.waitUntil(lambda: lane.idle)
+    assert viewers[1].images.main_view.tile is not None
+    viewers[1].shutdown()
+    lane.close()
+
+
+def test_the_saved_exclusion_comes_back_and_nothing_is_lost(make_viewer, qtbot):
+    viewer = make_viewer()
+    view = viewer.images.main_view
+    qtbot.keyClick(view, KEY.Key_F, SHIFT)
+    viewer.images.drag_levels(90.0, 120.0)
+    qtbot.keyClick(view, KEY.Key_X)
+    view.set_viewport(8.0, 30.0, 20.0)
+    viewer.show_view(2)
+    shown(viewer, qtbot)
+    viewer.set_series(dataclasses.replace(viewer.series, excluded=viewer.exclusion.excluded))
+    assert view.tile is not None, "no flicker"
+    assert viewer.lane.idle, "nothing is read again"
+    assert viewer.current_view == 2
+    assert view.levels == (90.0, 120.0)
+    assert view.viewport.zoom == 8.0
+    qtbot.keyClick(view, KEY.Key_Z, CTRL)
+    assert not viewer.exclusion.excluded.any()
+
+
+def test_another_alignment_of_the_same_stack_is_shown(make_viewer, qtbot):
+    viewer = make_viewer()
+    viewer.interpolated_action.setChecked(True)
+    before = shown(viewer, qtbot)
+    xf = viewer.series.alignment.transforms.copy()
+    xf[:, 0, 2] += 6
+    moved = dataclasses.replace(viewer.series.alignment, transforms=xf)
+    viewer.set_series(dataclasses.replace(viewer.series, alignment=moved))
+    after = shown(viewer, qtbot)
+    np.testing.assert_allclose(after[20:60, 26:40], before[20:60, 20:34], atol=1e-2)
+
+
+def test_the_keys_are_listed(make_viewer, qtbot):
+    viewer = make_viewer()
+    qtbot.keyClick(viewer.images.main_view, KEY.Key_Question)
+    (popup,) = viewer.findChildren(KeyList)
+    assert "Interpolated" in popup.text()
+    assert "Shift+A" in popup.text()
+    popup.close()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtTest import QTest
+from viewer_data import make_series
 
 from tiltwright.engine.io.mrc_write import write_mrc
 from tiltwright.engine.model.tomogram import open_tomogram
@@ -278,6 +279,13 @@ def test_beads_show_in_the_planes_that_cut_them(viewer, tomogram, qtbot):
     np.testing.assert_allclose(bottom.xy, [[30, 40]])
     viewer.beads_action.trigger()
     assert views["xy"].layer("beads") == ()
+
+
+def test_the_beads_of_an_alignment_are_in_nm():
+    series = make_series(fit=True)
+    beads = Beads.of_series(series, 10.0)
+    np.testing.assert_allclose(beads.xyz_nm, series.alignment.fit.xyz * 0.5)
+    assert Beads.of_series(make_series(aligned=False), 10.0) is None
 
 
 def test_two_tomograms_have_one_cursor_and_one_middle(viewer, tomogram, tmp_path, volume, qtbot):

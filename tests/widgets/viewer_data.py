@@ -35,7 +35,7 @@ def make_series(
         residual = np.full((3, n, 2), np.nan)
         residual[:, :, 0], residual[:, :, 1] = 0.3, 0.4
         found = Fit(
-            np.zeros((3, 3)), np.zeros(3, np.int64), residual, *(np.ones((3, n)),) * 3,
+            np.arange(9.0).reshape(3, 3), np.zeros(3, np.int64), residual, *(np.ones((3, n)),) * 3,
             0.5, 0.5, 0.6,
         )  # fmt: skip
         alignment = Alignment(
