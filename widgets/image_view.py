@@ -21,7 +21,7 @@ from PyQt6.QtWidgets import QSizePolicy, QWidget
 from tiltwright.widgets.gesture import Gesture
 from tiltwright.widgets.overlay import Layer, draw_text, paint_scale_bar
 from tiltwright.widgets.picture import Picture
-from tiltwright.widgets.tiles import Tile, auto_levels, sample
+from tiltwright.widgets.tiles import Tile, auto_levels, sample, with_margin
 from tiltwright.widgets.viewport import Viewport
 
 DRAG_PX, DRAG_MS = 6, 250
@@ -260,24 +260,17 @@ class ImageView(QWidget):
     def _ask_for_detail(self) -> None:
         if self._base is None:
             return
+        shown = self._detail.tile if self._detail is not None else None
         factor = max(1, int(1 / (self._port.zoom * self.devicePixelRatioF()) + 1e-6))
         if factor >= self._base.tile.factor:
             self.set_detail(None)
             return
         bounds = self._port.visible(*self._size)
-        shown = self._detail.tile if self._detail is not None else None
         if shown is not None and shown.factor <= factor and shown.covers(bounds):
             return
-        if bounds[2] <= bounds[0] or bounds[3] <= bounds[1]:
-            return
-        # A margin, so that a short pan finds its picture ready.
-        mx, my = 0.15 * (bounds[2] - bounds[0]), 0.15 * (bounds[3] - bounds[1])
-        nx, ny = self._size
-        wanted = (
-            max(0, int(bounds[0] - mx)), max(0, int(bounds[1] - my)),
-            min(nx, int(bounds[2] + mx) + 2), min(ny, int(bounds[3] + my) + 2),
-        )  # fmt: skip
-        self.detail_wanted.emit(wanted, factor)
+        wanted = with_margin(bounds, self._size)
+        if wanted is not None:
+            self.detail_wanted.emit(wanted, factor)
 
     # ---- Qt ------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from PyQt6.QtWidgets import QHBoxLayout, QWidget
 from tiltwright.widgets.contrast import Contrast
 from tiltwright.widgets.image_view import ImageView
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.series_layers import axis_layer, bead_layers
+from tiltwright.widgets.series_layers import axis_layer, bead_layers, caption
 from tiltwright.widgets.series_source import PictureCache, Rendered, SeriesSource
 
 if TYPE_CHECKING:
@@ -288,26 +288,20 @@ class SeriesImages(QWidget):
         if picture is None or self._series is None:
             return
         n, at = self._series.n_views, self._current
-        near = sorted(range(n), key=lambda v: (abs(v - at), -self._way * (v - at)))
         sources = list(enumerate(self._wanted_sources()))
         if self._comparison is Comparison.BLINK and len(self._sources) == 2:
             sources = [(0, source) for source in self._sources]
-        for view in near:
+        for view in sorted(range(n), key=lambda v: (abs(v - at), -self._way * (v - at))):
             for k, source in sources:
                 key = self._key(k, source, view)
                 if key in self._cache:
                     continue
-                if self._cache.has_room(picture.tile.data.nbytes):
-                    self._lane.request(
-                        (id(self), "prefetch"), self._work(source, view, key[2]),
-                        self._prefetched(key), later=True,
-                    )  # fmt: skip
-                elif abs(view - at) <= 2:
-                    # Full: the oldest make room for the nearest.
-                    self._lane.request(
-                        (id(self), "prefetch"), self._work(source, view, key[2]),
-                        partial(self._cache.put, key), later=True,
-                    )  # fmt: skip
+                room = self._cache.has_room(picture.tile.data.nbytes)
+                if room or abs(view - at) <= 2:
+                    # When it is full the oldest make room for the nearest, and no more is read.
+                    done = self._prefetched(key) if room else partial(self._cache.put, key)
+                    work = self._work(source, view, key[2])
+                    self._lane.request((id(self), "prefetch"), work, done, later=True)
                 return
 
     def _prefetched(self, key: Hashable) -> Callable[[Rendered], None]:
@@ -407,15 +401,11 @@ class SeriesImages(QWidget):
                 model = self._model if self._beads_shown else None
                 pane.view.set_layer("axis", *axis)
                 pane.view.set_layer("beads", *bead_layers(source, view, model))
-                words = [f"view {view + 1}/{source.series.n_views}"]
-                words.append(f"{source.series.tilt_deg[view]:.1f}°")
-                if self._comparison is not Comparison.OFF or source.interpolated:
-                    words.append("interpolated" if source.interpolated else "raw")
-                if source.series is self._other:
-                    words.append(source.series.name)
+                named = self._comparison is not Comparison.OFF or source.interpolated
                 out = view < len(self._left_out) and bool(self._left_out[view])
-                words += ["✕ left out"] if out else []
-                pane.view.set_caption("   ".join(words), "#ff8a80" if out else "#ffffff")
+                pane.view.set_caption(
+                    *caption(source, view, named, source.series is self._other, out)
+                )
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Another size may need another display level."""

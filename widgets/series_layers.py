@@ -1,4 +1,4 @@
-"""What is drawn over the views of a tilt series: the tilt axis and the beads."""
+"""What is drawn over the views of a tilt series: tilt axis, beads, caption."""
 
 from __future__ import annotations
 
@@ -37,3 +37,18 @@ def bead_layers(source: SeriesSource, view: int, model: FiducialModel | None) ->
                 at = source.from_raw(view, model.xy[which, view])
                 layers.append(Circles(at, diameter, colour, dashed=filled))
     return layers
+
+
+def caption(
+    source: SeriesSource, view: int, kind_named: bool, series_named: bool, left_out: bool
+) -> tuple[str, str]:
+    """Words in the corner of a view, and their colour."""
+    series = source.series
+    words = [f"view {view + 1}/{series.n_views}", f"{series.tilt_deg[view]:.1f}°"]
+    if kind_named:
+        words.append("interpolated" if source.interpolated else "raw")
+    if series_named:
+        words.append(series.name)
+    if left_out:
+        words.append("✕ left out")
+    return "   ".join(words), "#ff8a80" if left_out else "#ffffff"

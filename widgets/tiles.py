@@ -54,6 +54,23 @@ def display_factor(nx: int, ny: int, width: int, height: int) -> int:
     return max(1, int(1 / zoom + 1e-6)) if zoom > 0 else 1
 
 
+def with_margin(
+    bounds: tuple[float, float, float, float], size: tuple[int, int], margin: float = 0.15
+) -> tuple[int, int, int, int] | None:
+    """Whole pixels around ``bounds``, so that a short pan finds its picture ready.
+
+    ``None`` when nothing of an image of ``size`` (nx, ny) lies there.
+    """
+    x0, y0, x1, y1 = bounds
+    if x1 <= x0 or y1 <= y0:
+        return None
+    mx, my = margin * (x1 - x0), margin * (y1 - y0)
+    return (
+        max(0, int(x0 - mx)), max(0, int(y0 - my)),
+        min(size[0], int(x1 + mx) + 2), min(size[1], int(y1 + my) + 2),
+    )  # fmt: skip
+
+
 def read_tile(
     image: npt.NDArray[Any], factor: int, bounds: tuple[int, int, int, int] | None = None
 ) -> Tile:

@@ -14,19 +14,17 @@ from PyQt6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMessageBox,
-    QSlider,
-    QSpinBox,
     QSplitter,
     QVBoxLayout,
     QWidget,
 )
 
 from tiltwright.engine.errors import TiltwrightError
-from tiltwright.widgets.actions import POINTER_KEYS, KeyList, button, icon, make_action
+from tiltwright.widgets.actions import POINTER_KEYS, KeyList, button, make_action
 from tiltwright.widgets.exclusion import ExclusionState
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.levels_bar import LevelsBar
-from tiltwright.widgets.player import Player
+from tiltwright.widgets.navigation import NavigationBar
 from tiltwright.widgets.series_images import Comparison, SeriesImages
 from tiltwright.widgets.suspect_list import SuspectList
 from tiltwright.widgets.view_columns import view_columns
@@ -69,7 +67,9 @@ class TiltSeriesViewer(QWidget):
         self.plots = ViewPlots(self)
         self.suspects = SuspectList(self.exclusion, self)
         self.levels = LevelsBar(self)
-        self.player = Player(self)
+        self.navigation = NavigationBar(self, "view")
+        words = self.navigation.words
+        words.setMinimumWidth(self.fontMetrics().horizontalAdvance("−60.00°  ✕ left out"))
         self._marking = QTimer(self)
         self._marking.setSingleShot(True)
         self._marking.setInterval(150)
@@ -109,7 +109,6 @@ class TiltSeriesViewer(QWidget):
             One of as many views to compare with; else raw and interpolated are compared.
         defocus_um : (n_views,), optional
         """
-        self.player.stop()
         before = self._series
         self._series, self._defocus_um = series, defocus_um
         n = series.n_views if series is not None else 0
@@ -130,13 +129,7 @@ class TiltSeriesViewer(QWidget):
             self.compare.setCurrentIndex(0)
         self.beads_action.setEnabled(model is not None)
         self.images.set_series(series, model, other)
-        for widget in (self.slider, self.spin):
-            widget.blockSignals(True)
-            widget.setRange(1, max(1, n))
-            widget.setValue(self.images.current + 1)
-            widget.setEnabled(n > 0)
-            widget.blockSignals(False)
-        self.spin.setSuffix(f" / {n}" if n else "")
+        self.navigation.set_count(n)
         self.position.setText("")
         self.suspects.refresh()
         self._fill_columns()
@@ -160,7 +153,7 @@ class TiltSeriesViewer(QWidget):
 
     def shutdown(self) -> None:
         """Stop timers and the thread; the viewer shows nothing afterwards."""
-        self.player.stop()
+        self.navigation.player.stop()
         self.images.set_series(None)
         if self._own_lane:
             self.lane.close()
@@ -183,16 +176,6 @@ class TiltSeriesViewer(QWidget):
             return make_action(self, text, keys, slot, tip, **more)
 
         view, images = self.images.main_view, self.images
-        self.previous_action = act(
-            "Previous view", ["PgDown"], lambda: self._step(-1), "Previous view"
-        )
-        self.next_action = act("Next view", ["PgUp"], lambda: self._step(1), "Next view")
-        act("First view", ["End"], lambda: self.show_view(0), "First view")
-        act("Last view", ["Home"], lambda: self.show_view(1 << 30), "Last view")
-        act("Middle view", ["Insert"], self._middle, "Middle view")
-        self.play_action = act(
-            "Play", ["P"], lambda: self.player.toggle(), "Play back and forth, or stop"
-        )
         self.interpolated_action = act(
             "Interpolated", ["I"], images.set_interpolated,
             "Apply the alignment's transforms", checkable=True,
@@ -246,15 +229,6 @@ class TiltSeriesViewer(QWidget):
         )
 
     def _lay_out(self) -> None:
-        self.slider = QSlider(Qt.Orientation.Horizontal, self)
-        self.slider.setToolTip("View (Page Up, Page Down, Home, End)")
-        self.slider.setMinimumWidth(80)
-        self.spin = QSpinBox(self)
-        self.spin.setToolTip("View, from 1")
-        self.spin.setKeyboardTracking(False)
-        self.spin.setMinimumWidth(self.fontMetrics().horizontalAdvance("000 / 000") + 34)
-        self.tilt = QLabel(self)
-        self.tilt.setMinimumWidth(self.fontMetrics().horizontalAdvance("−60.00° ✕ left out"))
         self.position = QLabel(self)
         self.position.setMinimumWidth(
             self.fontMetrics().horizontalAdvance("x 0000.0  y 0000.0  value 0000.0")
@@ -265,20 +239,13 @@ class TiltSeriesViewer(QWidget):
             "Compare raw and interpolated, or with another tilt series: " + "next way (W)"
         )
 
-        top, below, last = (_row() for _ in range(3))
+        top, last = _row(), _row()
         top.addWidget(button(self.interpolated_action, self))
         top.addWidget(QLabel("Compare", self))
         top.addWidget(self.compare)
         top.addStretch(1)
         for action in (self.axis_action, self.beads_action, self.invert_action, self.fit_action):
             top.addWidget(button(action, self))
-        below.addWidget(button(self.previous_action, self, "previous"))
-        self._play_button = button(self.play_action, self, "play")
-        below.addWidget(self._play_button)
-        below.addWidget(button(self.next_action, self, "next"))
-        below.addWidget(self.slider, 1)
-        below.addWidget(self.spin)
-        below.addWidget(self.tilt)
         last.addWidget(self.levels, 1)
         last.addWidget(button(self.auto_action, self))
         last.addWidget(button(self.fixed_action, self))
@@ -288,7 +255,7 @@ class TiltSeriesViewer(QWidget):
         column = _column(picture)
         column.addLayout(top)
         column.addWidget(self.images, 1)
-        column.addLayout(below)
+        column.addWidget(self.navigation)
         column.addLayout(last)
 
         side = QSplitter(Qt.Orientation.Vertical, self)
@@ -324,11 +291,7 @@ class TiltSeriesViewer(QWidget):
         _column(self).addWidget(self.splitter)
 
     def _connect(self) -> None:
-        self.slider.valueChanged.connect(lambda value: self.show_view(value - 1))
-        self.spin.valueChanged.connect(lambda value: self.show_view(value - 1))
-        self.player.stepped.connect(self.show_view)
-        self.player.started.connect(lambda: self.play_action.setIcon(icon("pause")))
-        self.player.stopped.connect(lambda: self.play_action.setIcon(icon("play")))
+        self.navigation.went.connect(self.show_view)
         self.compare.currentTextChanged.connect(
             lambda text: self.images.set_comparison(Comparison(text))
         )
@@ -344,13 +307,6 @@ class TiltSeriesViewer(QWidget):
 
     # ---- reactions -----------------------------------------------------------------------------
 
-    def _step(self, way: int) -> None:
-        self.show_view(self.images.current + way)
-
-    def _middle(self) -> None:
-        if self._series is not None:
-            self.show_view(self._series.n_views // 2)
-
     def _next_comparison(self) -> None:
         if self.compare.isEnabled():
             self.compare.setCurrentIndex((self.compare.currentIndex() + 1) % self.compare.count())
@@ -360,15 +316,11 @@ class TiltSeriesViewer(QWidget):
         series = self._series
         if series is None or view != self.images.current:
             return
-        for widget in (self.slider, self.spin):
-            widget.blockSignals(True)
-            changed = widget.value() != view + 1
-            widget.setValue(view + 1)
-            widget.blockSignals(False)
         out = self.exclusion.left_out[view]
-        self.tilt.setText(f"{series.tilt_deg[view]:.2f}°" + ("  ✕ left out" if out else ""))
-        self.player.set_range(series.n_views, view)
-        if not self.player.playing:
+        changed = self.navigation.set_current(
+            view, f"{series.tilt_deg[view]:.2f}°" + ("  ✕ left out" if out else "")
+        )
+        if not self.navigation.player.playing:
             self._mark()
         elif not self._marking.isActive():
             # Table and plot cost more than the picture.

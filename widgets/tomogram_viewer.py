@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PyQt6.QtCore import Qt, pyqtSignal
+from PyQt6.QtCore import pyqtSignal
 from PyQt6.QtGui import QAction, QCloseEvent
-from PyQt6.QtWidgets import QHBoxLayout, QLabel, QSlider, QSpinBox, QSplitter, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QSplitter, QVBoxLayout, QWidget
 
-from tiltwright.widgets.actions import POINTER_KEYS, KeyList, button, icon, make_action
+from tiltwright.widgets.actions import POINTER_KEYS, KeyList, button, make_action
 from tiltwright.widgets.box_panel import BoxPanel
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.levels_bar import LevelsBar
 from tiltwright.widgets.measure import MeasureGesture
+from tiltwright.widgets.navigation import NavigationBar
 from tiltwright.widgets.overlay import Layer
 from tiltwright.widgets.plane_set import Beads, PlaneSet
-from tiltwright.widgets.player import Player
 from tiltwright.widgets.specimen_box import BoxGesture, SpecimenBox
 from tiltwright.widgets.tiles import sample
 
@@ -56,7 +56,7 @@ class TomogramViewer(QWidget):
         self.first, self.second = (PlaneSet(self.lane, self) for _ in range(2))
         self.levels = LevelsBar(self)
         self.panel = BoxPanel(self)
-        self.player = Player(self)
+        self.navigation = NavigationBar(self, "section")
         self._linking = False
         self._make_actions()
         self._lay_out()
@@ -83,7 +83,6 @@ class TomogramViewer(QWidget):
         beads: Beads | None = None,
     ) -> None:
         """Show a tomogram, and another beside it."""
-        self.player.stop()
         self._beads = beads
         self.box_action.setChecked(False)
         self.set_box(None)
@@ -94,13 +93,7 @@ class TomogramViewer(QWidget):
         self.beads_action.setEnabled(beads is not None)
         for action in (self.box_action, self.propose_action, self.measure_action):
             action.setEnabled(tomogram is not None)
-        n = tomogram.shape[0] if tomogram is not None else 1
-        for widget in (self.slider, self.spin):
-            widget.blockSignals(True)
-            widget.setRange(1, n)
-            widget.setEnabled(tomogram is not None)
-            widget.blockSignals(False)
-        self.spin.setSuffix(f" / {n}")
+        self.navigation.set_count(tomogram.shape[0] if tomogram is not None else 0)
         self._cursor_shown()
 
     def set_beads(self, beads: Beads | None) -> None:
@@ -128,7 +121,7 @@ class TomogramViewer(QWidget):
 
     def shutdown(self) -> None:
         """Stop timers and the thread; the viewer shows nothing afterwards."""
-        self.player.stop()
+        self.navigation.player.stop()
         self.set_tomogram(None)
         if self._own_lane:
             self.lane.close()
@@ -139,14 +132,6 @@ class TomogramViewer(QWidget):
         def act(text: str, keys: list[str], slot: Any, tip: str, **more: Any) -> QAction:
             return make_action(self, text, keys, slot, tip, **more)
 
-        self.previous_action = act("Down", ["PgDown"], lambda: self._step(-1), "Section below")
-        self.next_action = act("Up", ["PgUp"], lambda: self._step(1), "Section above")
-        act("Top", ["Home"], lambda: self.show_section(1 << 30), "Last section")
-        act("Bottom", ["End"], lambda: self.show_section(0), "First section")
-        act("Middle", ["Insert"], self._middle, "Middle section")
-        self.play_action = act(
-            "Play", ["P"], lambda: self.player.toggle(), "Play through z back and forth, or stop"
-        )
         self.measure_action = act(
             "Measure", ["Q"], self._tools, "Draw a line and read its length", checkable=True
         )
@@ -185,19 +170,13 @@ class TomogramViewer(QWidget):
         self.slab.setRange(1, THICKEST)
         self.slab.setKeyboardTracking(False)
         self.slab.setToolTip("Sections that are averaged (Ctrl+Up, Ctrl+Down)")
-        self.slider = QSlider(Qt.Orientation.Horizontal, self)
-        self.slider.setMinimumWidth(80)
-        self.slider.setToolTip("Section (Page Up, Page Down, Home, End)")
-        self.spin = QSpinBox(self)
-        self.spin.setKeyboardTracking(False)
-        self.spin.setMinimumWidth(self.fontMetrics().horizontalAdvance("0000 / 0000") + 34)
         self.position = QLabel(self)
         self.position.setMinimumWidth(
             self.fontMetrics().horizontalAdvance("x 0000  y 0000  z 0000  value 0000.0")
         )
         self.message = QLabel(self)
-        top, below, last = (QHBoxLayout() for _ in range(3))
-        for row in (top, below, last):
+        top, last = QHBoxLayout(), QHBoxLayout()
+        for row in (top, last):
             row.setContentsMargins(6, 3, 6, 3)
             row.setSpacing(6)
         top.addWidget(QLabel("Slab", self))
@@ -209,12 +188,6 @@ class TomogramViewer(QWidget):
             self.cross_action, self.beads_action, self.invert_action, self.fit_action,
         ):  # fmt: skip
             top.addWidget(button(action, self))
-        below.addWidget(button(self.previous_action, self, "previous"))
-        below.addWidget(button(self.play_action, self, "play"))
-        below.addWidget(button(self.next_action, self, "next"))
-        below.addWidget(self.slider, 1)
-        below.addWidget(QLabel("z", self))
-        below.addWidget(self.spin)
         last.addWidget(self.levels, 1)
         last.addWidget(button(self.auto_action, self))
         last.addWidget(self.position)
@@ -228,16 +201,12 @@ class TomogramViewer(QWidget):
         column.addLayout(top)
         column.addWidget(pair, 1)
         column.addWidget(self.panel)
-        column.addLayout(below)
+        column.addWidget(self.navigation)
         column.addLayout(last)
 
     def _connect(self) -> None:
-        self.slider.valueChanged.connect(lambda value: self.show_section(value - 1))
-        self.spin.valueChanged.connect(lambda value: self.show_section(value - 1))
+        self.navigation.went.connect(self.show_section)
         self.slab.valueChanged.connect(self._thickness_changed)
-        self.player.stepped.connect(self.show_section)
-        self.player.started.connect(lambda: self.play_action.setIcon(icon("pause")))
-        self.player.stopped.connect(lambda: self.play_action.setIcon(icon("play")))
         self.levels.levels_dragged.connect(self.first.set_levels)
         self.levels.auto_asked.connect(self._auto_contrast)
         self.panel.crop_requested.connect(self.crop_requested)
@@ -253,23 +222,12 @@ class TomogramViewer(QWidget):
 
     # ---- reactions -----------------------------------------------------------------------------
 
-    def _step(self, way: int) -> None:
-        self.show_section(self.first.cursor_voxel[2] + way)
-
-    def _middle(self) -> None:
-        if self.tomogram is not None:
-            self.show_section(self.tomogram.shape[0] // 2)
-
     def _cursor_shown(self) -> None:
         """Slider and the second tomogram go where the cursor is."""
         if self.tomogram is None:
             return
         x, y, z = self.first.cursor_voxel
-        for widget in (self.slider, self.spin):
-            widget.blockSignals(True)
-            widget.setValue(z + 1)
-            widget.blockSignals(False)
-        self.player.set_range(self.tomogram.shape[0], z)
+        self.navigation.set_current(z)
         if self.second.tomogram is not None:
             self.second.set_cursor(*_carried((x, y, z), self.tomogram, self.second.tomogram))
         self.cursor_moved.emit(x, y, z)

@@ -16,6 +16,8 @@ from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.model.tomogram import open_tomogram
+from tiltwright.widgets.image_view import ImageView
+from tiltwright.widgets.overlay import Circles
 from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
 from tiltwright.widgets.tomogram_viewer import TomogramViewer
 
@@ -142,10 +144,29 @@ def test_longest_stall_while_playing(large_series, viewer, qtbot, benchmark):
         timer.start(10)
         viewer.set_series(replace(series, alignment=alignment))
         viewer.interpolated_action.setChecked(True)
-        viewer.player.start()
+        viewer.navigation.player.start()
         qtbot.wait(6000)
-        viewer.player.stop()
+        viewer.navigation.player.stop()
         timer.stop()
 
     benchmark.pedantic(played, rounds=1)
     print(f"\nlongest gap {1000 * max(gaps):.0f} ms")
+
+
+def test_panning_with_three_hundred_beads(qtbot, benchmark):
+    view = ImageView()
+    qtbot.addWidget(view)
+    view.resize(1000, 800)
+    view.show()
+    qtbot.waitExposed(view)
+    view.set_image(np.random.default_rng(0).normal(0, 1, (1440, 1024)).astype(np.float32))
+    xy = np.random.default_rng(1).uniform(0, 1000, (300, 2))
+    view.set_layer("beads", Circles(xy, 18.0, "#35c759"), Circles(xy + 30, 18.0, "#ff4fd8"))
+    view.zoom_by(1)
+
+    def panned():
+        for dx in (3, -3):
+            view.pan_by(dx, 1)
+            view.repaint()
+
+    benchmark(panned)

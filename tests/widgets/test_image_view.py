@@ -219,9 +219,3 @@ def test_the_middle_of_the_window_stays_on_the_image():
 )
 def test_scale_bars_have_round_lengths(longest, length):
     assert round_length(longest) == pytest.approx(length)
-
-
-def test_three_hundred_beads_paint_in_a_frame(view, benchmark):
-    xy = np.random.default_rng(0).uniform(0, 60, (300, 2))
-    view.set_layer("beads", Circles(xy, 3.0, "#00ff00"))
-    benchmark(view.grab)

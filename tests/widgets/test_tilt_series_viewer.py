@@ -69,20 +69,20 @@ def test_keys_flip_through_the_views(make_viewer, qtbot):
         assert viewer.current_view == expected
         np.testing.assert_array_equal(shown(viewer, qtbot), series.stack[expected])
     assert told == [4, 3, 6, 0, 3]
-    viewer.slider.setValue(2)
+    viewer.navigation.slider.setValue(2)
     assert viewer.current_view == 1
-    assert viewer.tilt.text().startswith("-20.00°")
+    assert viewer.navigation.words.text().startswith("-20.00°")
 
 
 def test_play_goes_back_and_forth(make_viewer, qtbot):
     viewer = make_viewer()
-    viewer.player.set_interval(5)
+    viewer.navigation.player.set_interval(5)
     seen = []
     viewer.images.view_shown.connect(seen.append)
     qtbot.keyClick(viewer.images.main_view, KEY.Key_P)
     qtbot.waitUntil(lambda: {0, 6} <= set(seen), timeout=3000)
     qtbot.keyClick(viewer.images.main_view, KEY.Key_P)
-    assert not viewer.player.playing
+    assert not viewer.navigation.player.playing
     assert max(np.abs(np.diff(seen))) <= 2
 
 

@@ -94,7 +94,7 @@ def test_it_opens_in_the_middle_and_keys_go_through_z(viewer, tomogram, volume, 
     ):  # fmt: skip
         qtbot.keyClick(view, key)
         assert viewer.first.cursor_voxel == (25, 35, z)
-        assert viewer.slider.value() == z + 1
+        assert viewer.navigation.slider.value() == z + 1
         np.testing.assert_array_equal(settled(viewer, qtbot)["xy"], volume[z])
     qtbot.keyClick(view, KEY.Key_Up, Qt.KeyboardModifier.ControlModifier)
     assert viewer.slab.value() == 2
@@ -139,13 +139,13 @@ def test_planes_share_zoom_and_middle(viewer, tomogram, qtbot):
 def test_play_goes_through_z(viewer, tomogram, qtbot):
     viewer.set_tomogram(tomogram)
     settled(viewer, qtbot)
-    viewer.player.set_interval(2)
+    viewer.navigation.player.set_interval(2)
     seen = []
     viewer.cursor_moved.connect(lambda x, y, z: seen.append(z))
     viewer.first.views["xy"].setFocus()
     qtbot.keyClick(viewer.first.views["xy"], KEY.Key_P)
     qtbot.waitUntil(lambda: {39, 19} <= set(seen), timeout=5000)
-    viewer.player.stop()
+    viewer.navigation.player.stop()
 
 
 def test_a_distance_is_measured_in_nm(viewer, tomogram, qtbot):
