@@ -186,7 +186,7 @@ class _Chain:
         more = [j for j in by_distance[:_FAR] if j not in seen]
         t = np.deg2rad(self.c.tilt)
         base = best - high * float(np.mean(k)) * self.across
-        for j, (_, corr, moved) in zip(more, self.maps(v, more), strict=True):
+        for j, (_, corr, _moved) in zip(more, self.maps(v, more), strict=True):
             parallax = high * np.sin(t[v] - t[j]) / np.cos(t[j]) * self.across
             pairs = pairs + self._supports(v, [j], [find_peaks(corr, 6)], base + parallax)
         k, high, deviation = self._lean(pairs, best)

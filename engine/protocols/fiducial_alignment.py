@@ -98,10 +98,16 @@ class FiducialAlignment(Protocol):
             11, label="Skew group size", ge=2, imod="SkewDefaultGrouping", expert=True,
             shown_if={"distortion": "full"}, help="Views per skew variable.",
         )  # fmt: skip
-        steadiness_deg: float = parameter(
-            0.15, label="Steadiness of the views", unit="deg", ge=0, le=5, expert=True,
+        steadiness: Literal["automatic", "typed", "none"] = parameter(
+            "automatic", label="Steadiness of the views", expert=True,
             shown_if={"automatic": True},
-            help="Believed scatter of rotation and tilt between views; 0 believes nothing.",
+            help="How much rotation, tilt and magnification scatter between views: learned from "
+            "the data, typed, or nothing believed.",
+        )  # fmt: skip
+        steadiness_deg: float = parameter(
+            0.15, label="Scatter of the views", unit="deg", gt=0, le=5, expert=True,
+            shown_if={"steadiness": "typed"},
+            help="Believed scatter of rotation and tilt between views.",
         )  # fmt: skip
         robust: bool = parameter(
             True, label="Robust fitting", imod="RobustFitting",
@@ -192,7 +198,11 @@ class FiducialAlignment(Protocol):
             )  # fmt: skip
         context.monitor.step(1, 2, "fiducial alignment")
         prior = None
-        if params.automatic and params.steadiness_deg > 0 and variables.rotation in _VARIES:
+        if (
+            params.automatic
+            and params.steadiness != "none"
+            and variables.rotation in _VARIES
+        ):
             # What varies in groups varies from view to view, only less: the prior says how much.
             free: dict[str, Any] = {
                 kind: "all"
@@ -210,7 +220,10 @@ class FiducialAlignment(Protocol):
                 shift_px=shared.geometry.shift_px,
             )
             sd = params.steadiness_deg
-            prior = Prior(axis_deg=sd, tilt_deg=sd, magnification=float(np.deg2rad(sd) / 3))
+            prior = Prior(
+                axis_deg=sd, tilt_deg=sd, magnification=float(np.deg2rad(sd) / 3),
+                learn=params.steadiness == "automatic",
+            )  # fmt: skip
         solution = solve(
             tracks, tilt_deg, axis_deg, variables, used_views=used, robust=params.robust,
             initial=start, prior=prior,

@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 _RAYLEIGH_MEDIAN = 1.1774
 _TUKEY = 5.0
 _RIDGE = 1e-9
-_DISTORTION_SD = 0.02
+_LEAST_DEG, _MOST_DEG = 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,22 @@ class Solution:
     residual_px : (n_tracks, n_views, 2)
         Predicted minus measured, NaN at gaps.
     weight : (n_tracks, n_views)
-        Robust weights, 0 at gaps and where a point took no part.
+        Robust weights, 0 at gaps and where a point took no part; 1 everywhere else without
+        ``robust``. They multiply the precisions given.
     loo_px : (n_tracks, n_views)
         Distance from where all the other points predict it; NaN at gaps and where there is no
         redundancy.
     sd : (n_tracks, n_views)
-        Length of the residual over ``sigma_px``.
+        Length of the residual over ``sigma_px`` (times the uncertainty given, over its median).
     mean_residual_px, weighted_mean_px
         Mean length of the residuals of the views solved, plain and weighted.
     leave_one_out_px
         Mean of ``loo_px`` over the points of weight above 0.1.
     sigma_px
-        Robust standard deviation of one coordinate, corrected for the degrees of freedom.
+        Robust standard deviation of one coordinate, corrected for the degrees of freedom, of a
+        point of usual uncertainty.
+    prior
+        As given, with the widths that were learned.
     """
 
     geometry: ViewGeometry
@@ -65,15 +69,22 @@ class Solution:
     sigma_px: float
     variables: Variables
     converged: bool
+    prior: Prior | None = None
+    n_rounds: int = 0
 
 
 @dataclass(frozen=True)
 class Prior:
-    """How much the views of a steady microscope scatter: standard deviations of one view."""
+    """How much the views of a steady microscope scatter: standard deviations of one view.
+
+    With ``learn``, these are where to start, and the data tell them.
+    """
 
     axis_deg: float
     tilt_deg: float
     magnification: float
+    distortion: float = 0.02
+    learn: bool = False
 
 
 def _believed(prior: Prior | None) -> Floats:
@@ -81,8 +92,29 @@ def _believed(prior: Prior | None) -> Floats:
     sd = np.full(N_KINDS, np.inf)
     if prior is not None:
         sd[2:5] = np.deg2rad(prior.axis_deg), prior.magnification, np.deg2rad(prior.tilt_deg)
-    sd[5:] = _DISTORTION_SD
+        sd[5:] = prior.distortion
     return sd
+
+
+def _learned(sd: Floats, q: Floats, kinds: Floats, variance: Floats, held: Floats) -> Floats:
+    """New standard deviations of rotation, magnification and tilt, from what they do.
+
+    The evidence's fixed point (MacKay, doi:10.1162/neco.1992.4.3.415): the squares of the
+    variables over the number of them that the data, and not the prior, determine. ``variance``
+    is that of each variable and ``held`` its prior precision, both in units of the noise.
+    """
+    out = sd.copy()
+    limits = np.deg2rad([_LEAST_DEG, _MOST_DEG])
+    for kind in (2, 3, 4):
+        own = kinds == kind
+        # A few variables say nothing about a width.
+        if own.sum() < 8 or not np.isfinite(sd[kind]):
+            continue
+        centred = q[own] - q[own].mean()
+        known = float(np.sum(1 - variance[own] * held[own]))
+        width = np.sqrt(float(centred @ centred) / max(known, 1e-3))
+        out[kind] = np.clip(width, *(limits / 3 if kind == 3 else limits))
+    return out
 
 
 class _System:
@@ -170,13 +202,13 @@ def _geometry(p: Floats) -> ViewGeometry:
     )
 
 
-def _distances(error: Floats, measured: Bools) -> Floats:
-    length: Floats = np.hypot(error[..., 0], error[..., 1])[measured]
+def _distances(error: Floats, measured: Bools, root: Floats) -> Floats:
+    """Lengths of the errors of the measured points, each times ``root``."""
+    length: Floats = (np.hypot(error[..., 0], error[..., 1]) * root)[measured]
     return length
 
 
-def _weights(error: Floats, measured: Bools, freedom: float, tukey: bool) -> Floats:
-    length = _distances(error, measured)
+def _weights(length: Floats, measured: Bools, freedom: float, tukey: bool) -> Floats:
     scale = max(float(np.median(length)) / _RAYLEIGH_MEDIAN / freedom, 1e-9)
     w = np.zeros(measured.shape)
     if tukey:
@@ -208,6 +240,41 @@ def _fill(p: Floats, base: Floats, seen: Bools, tilt: Floats) -> Floats:
     return out
 
 
+def _relative(sigma_px: npt.ArrayLike | None, finite: Bools) -> Floats:
+    """Square root of the precision of every point, 1 for the usual one."""
+    if sigma_px is None:
+        return np.ones(finite.shape)
+    sigma = np.asarray(sigma_px, np.float64)
+    if sigma.shape != finite.shape:
+        raise InputError(f"uncertainties of shape {sigma.shape} for points of {finite.shape}")
+    if not np.all(sigma[finite] > 0) or not np.all(np.isfinite(sigma[finite])):
+        raise InputError("the uncertainty of every measured point must be a number above zero")
+    return np.where(finite, np.median(sigma[finite]) / np.where(finite, sigma, 1.0), 1.0)
+
+
+def _resume(warm: Solution, base: Floats, seen: Bools, maps: list[Floats]) -> Floats:
+    """Variables that come nearest to the geometry of another solution."""
+    p = _packed(warm.geometry)[seen] - base
+    return np.concatenate(
+        [np.linalg.lstsq(m, p[:, k], rcond=None)[0] if m.shape[1] else np.zeros(0)
+         for k, m in enumerate(maps)]
+    )  # fmt: skip
+
+
+def _packed(g: ViewGeometry) -> Floats:
+    """The parameters of all views, ``(n_views, 7)``."""
+    return np.column_stack(
+        [
+            g.shift_px,
+            np.deg2rad(g.axis_deg),
+            np.log(g.magnification),
+            np.deg2rad(g.tilt_deg),
+            g.stretch,
+            g.skew,
+        ]
+    )
+
+
 def solve(
     tracks: Floats,
     tilt_deg: npt.ArrayLike,
@@ -215,9 +282,11 @@ def solve(
     variables: Variables,
     *,
     used_views: npt.ArrayLike | None = None,
+    sigma_px: npt.ArrayLike | None = None,
     robust: bool = True,
     initial: ViewGeometry | None = None,
     prior: Prior | None = None,
+    warm: Solution | None = None,
     max_iterations: int = 60,
 ) -> Solution:
     """Align the views of a tilt series by the beads tracked through them.
@@ -234,12 +303,17 @@ def solve(
         What may vary about the nominal values (or about ``initial``).
     used_views : (n_views,) bool, or indices, optional
         Views that take part; default: all.
+    sigma_px : (n_tracks, n_views), optional
+        Uncertainty of each measured point, in any unit; default: all alike.
     robust
         Weight outliers down.
     initial
         Where to start; what is fixed keeps these values.
     prior
         Believed scatter of the views about ``initial``, for variables of one view each.
+    warm
+        A solution of almost the same points: the variables start from it, for a few iterations
+        instead of many. What is fixed and what the prior holds still come from ``initial``.
     max_iterations
 
     Raises
@@ -264,59 +338,68 @@ def solve(
             "track more beads or use more views"
         )
     start = ViewGeometry.nominal(tilt, axis_deg) if initial is None else initial
-    base_all = np.column_stack(
-        [
-            start.shift_px,
-            np.deg2rad(start.axis_deg),
-            np.log(start.magnification),
-            np.deg2rad(start.tilt_deg),
-            start.stretch,
-            start.skew,
-        ]
-    )
+    base_all = _packed(start)
     base = base_all[seen]
     measured: Bools = np.asarray(finite[np.ix_(rows, seen)], np.bool_)
     xy = np.where(measured[..., None], xy_all[np.ix_(rows, seen)], np.nan)
+    root = _relative(sigma_px, finite)[np.ix_(rows, seen)]
+    precision = root**2 * measured
     maps = linear_maps(variables, tilt[seen])
-    if prior is not None and variables.tilt == "all":
-        # The prior holds the offset, so that the least tilted view need not be held.
-        maps[4] = np.eye(len(base))
+    if prior is not None:
+        # The prior holds offset and scale, so that the least tilted view need not be held.
+        for kind, choice in ((3, variables.magnification), (4, variables.tilt)):
+            if choice == "all":
+                maps[kind] = np.eye(len(base))
     g = stacked(maps)
     freedom = 1 - (g.shape[1] + 3 * len(xy) - 3) / (2 * measured.sum())
     freedom = float(np.sqrt(max(freedom, 0.05)))
     held = np.zeros(g.shape[1])
-    believed = np.repeat(_believed(prior), [m.shape[1] for m in maps])
+    kinds = np.repeat(np.arange(N_KINDS), [m.shape[1] for m in maps])
+    believed = _believed(prior)
 
     q = np.zeros(g.shape[1])
     xyz = np.zeros((len(xy), 3))
-    w = measured.astype(np.float64)
-    only = stacked(maps[:2] + [np.zeros((len(base), 0))] * (N_KINDS - 2))
-    first = _System(base, xyz, xy, w, csr_array(only))
-    nothing = np.zeros(only.shape[1])
-    first.reduce(only, _translations(base), nothing, 0.0)
-    dq, xyz = first.step(only, nothing, nothing)
-    q[: len(dq)] = dq
+    w = precision.copy()
     error = np.empty(xy.shape)
+    if warm is not None:
+        q = _resume(warm, base, seen, maps)
+        now_base = base + (g @ q).reshape(base.shape)
+        only = np.zeros((base.size, 0))
+    else:
+        now_base = base
+        only = stacked(maps[:2] + [np.zeros((len(base), 0))] * (N_KINDS - 2))
+    first = _System(now_base, xyz, xy, w, csr_array(only))
+    nothing = np.zeros(only.shape[1])
+    first.reduce(only, _translations(now_base), nothing, 0.0)
+    dq, xyz = first.step(only, nothing, nothing)
+    q[: len(dq)] += dq
 
     def parameters(q: Floats) -> Floats:
         return base + (g @ q).reshape(base.shape)
 
     def cost(q: Floats, xyz: Floats) -> float:
         residuals(parameters(q), xyz, xy, error)
+        return weighted(q)
+
+    def weighted(q: Floats) -> float:
         return float(np.nansum(w[..., None] * error**2) + held @ q**2)
 
     now = cost(q, xyz)
-    damping = 1e-4
-    converged, sparse = False, csr_array(g)
+    # A start that is nearly right needs no gentle weights first.
+    gentle = 3 if warm is None else int(warm.variables != variables)
+    damping = 1e-4 if warm is None else 0.0
+    converged, sparse, widths = False, csr_array(g), True
+    n_rounds = 0
     for n_rounds in range(max_iterations):
-        scale = float(np.median(_distances(error, measured))) / _RAYLEIGH_MEDIAN
-        held = (scale / believed) ** 2
+        length = _distances(error, measured, root)
+        held = (float(np.median(length)) / _RAYLEIGH_MEDIAN / freedom / believed[kinds]) ** 2
         before = w
         if robust:
-            w = _weights(error, measured, freedom, tukey=n_rounds > 2)
-        now = cost(q, xyz)
-        system = _System(parameters(q), xyz, xy, w, sparse)
-        pull = _translations(parameters(q))
+            w = precision * _weights(length, measured, freedom, tukey=n_rounds >= gentle)
+        now = weighted(q)
+        p = parameters(q)
+        system = _System(p, xyz, xy, w, sparse)
+        pull = _translations(p)
         accepted = False
         while damping < 1e6:
             system.reduce(g, pull, held, damping)
@@ -332,10 +415,18 @@ def solve(
             converged = True
             break
         q, xyz = q + dq, xyz + dx
+        if prior is not None and prior.learn and n_rounds >= gentle:
+            variance = np.diag(cho_solve(system.factor, np.eye(len(q)), check_finite=False))
+            last, believed = believed, _learned(believed, q, kinds, variance, held)
+            widths = bool(np.allclose(last[2:5], believed[2:5], rtol=0.05))
         damping = damping / 30 if damping > 1e-10 else 0.0
         gain = now - trial
-        still = not robust or (n_rounds > 3 and float(np.abs(w - before).max()) < 5e-3)
-        if still and (gain <= 1e-6 * now or now < 1e-16 * measured.sum()):
+        still = n_rounds > gentle and float(np.abs(w - before).max()) < 1e-2
+        if (
+            (still or not robust)
+            and widths
+            and (gain <= (1e-5 if robust else 1e-6) * now or now < 1e-16 * measured.sum())
+        ):
             converged = True
             break
 
@@ -346,10 +437,12 @@ def solve(
         xyz = xyz * np.exp(mean)
     residuals(p, xyz, xy, error)
     loo = _loo(p, xyz, xy, w, error, g, held)
-    length = _distances(error, measured)
-    sigma = float(np.median(length)) / _RAYLEIGH_MEDIAN / freedom
+    relative = _distances(error, measured, root)
+    sigma = float(np.median(relative)) / _RAYLEIGH_MEDIAN / freedom
     if not robust:
-        sigma = float(np.sqrt(np.mean(length**2) / 2)) / freedom
+        sigma = float(np.sqrt(np.mean(relative**2) / 2)) / freedom
+    length = _distances(error, measured, np.ones_like(root))
+    w = np.where(measured, w / root**2, 0.0)
     everything = _fill(p, base_all, seen, tilt)
     geometry = replace(_geometry(everything), x_tilt_deg=0.0)
     n_tracks, n_views = finite.shape
@@ -366,11 +459,27 @@ def solve(
         residual,
         weight,
         loo_all,
-        np.hypot(residual[..., 0], residual[..., 1]) / max(sigma, 1e-12),
+        np.hypot(residual[..., 0], residual[..., 1]) * _relative(sigma_px, finite)
+        / max(sigma, 1e-12),
         float(length.mean()),
         float(np.sum(w[measured] * length) / max(w.sum(), 1e-12)),
         float(loo_all[trusted].mean()) if trusted.any() else float("nan"),
         sigma,
         variables,
         converged,
+        _told(prior, believed),
+        n_rounds + 1,
+    )
+
+
+def _told(prior: Prior | None, believed: Floats) -> Prior | None:
+    """The prior with the widths that were learned."""
+    if prior is None:
+        return None
+    axis, magnification, tilt = (float(x) for x in believed[2:5])
+    return replace(
+        prior,
+        axis_deg=float(np.rad2deg(axis)),
+        tilt_deg=float(np.rad2deg(tilt)),
+        magnification=magnification,
     )
