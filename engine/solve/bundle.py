@@ -10,20 +10,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from scipy.sparse import csr_array
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats
-from tiltwright.engine.solve.normal import accumulate, gather, leave_one_out, residuals
+from tiltwright.engine.solve.normal import residuals
+from tiltwright.engine.solve.steadiness import Prior, believed_widths, learned_widths, told
+from tiltwright.engine.solve.system import (
+    RIDGE,
+    System,
+    loo_distances,
+    packed,
+    translations,
+    unpacked,
+)
 from tiltwright.engine.solve.variables import N_KINDS, Variables, linear_maps, stacked
 
 Bools = npt.NDArray[np.bool_]
 _RAYLEIGH_MEDIAN = 1.1774
 _TUKEY = 5.0
-_RIDGE = 1e-9
-_LEAST_DEG, _MOST_DEG = 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -73,135 +80,6 @@ class Solution:
     n_rounds: int = 0
 
 
-@dataclass(frozen=True)
-class Prior:
-    """How much the views of a steady microscope scatter: standard deviations of one view.
-
-    With ``learn``, these are where to start, and the data tell them.
-    """
-
-    axis_deg: float
-    tilt_deg: float
-    magnification: float
-    distortion: float = 0.02
-    learn: bool = False
-
-
-def _believed(prior: Prior | None) -> Floats:
-    """Standard deviation of the variables of each kind; infinite where nothing is believed."""
-    sd = np.full(N_KINDS, np.inf)
-    if prior is not None:
-        sd[2:5] = np.deg2rad(prior.axis_deg), prior.magnification, np.deg2rad(prior.tilt_deg)
-        sd[5:] = prior.distortion
-    return sd
-
-
-def _learned(sd: Floats, q: Floats, kinds: Floats, variance: Floats, held: Floats) -> Floats:
-    """New standard deviations of rotation, magnification and tilt, from what they do.
-
-    The evidence's fixed point (MacKay, doi:10.1162/neco.1992.4.3.415): the squares of the
-    variables over the number of them that the data, and not the prior, determine. ``variance``
-    is that of each variable and ``held`` its prior precision, both in units of the noise.
-    """
-    out = sd.copy()
-    limits = np.deg2rad([_LEAST_DEG, _MOST_DEG])
-    for kind in (2, 3, 4):
-        own = kinds == kind
-        # A few variables say nothing about a width.
-        if own.sum() < 8 or not np.isfinite(sd[kind]):
-            continue
-        centred = q[own] - q[own].mean()
-        known = float(np.sum(1 - variance[own] * held[own]))
-        width = np.sqrt(float(centred @ centred) / max(known, 1e-3))
-        out[kind] = np.clip(width, *(limits / 3 if kind == 3 else limits))
-    return out
-
-
-class _System:
-    """The normal equations at one state, points eliminated."""
-
-    def __init__(self, p: Floats, xyz: Floats, xy: Floats, w: Floats, sparse: csr_array) -> None:
-        n, v = w.shape
-        self.views = np.empty((v, N_KINDS, N_KINDS + 1))
-        self.cross = np.empty((n, 3, v, N_KINDS))
-        self.own = np.empty((n, 3, 4))
-        self.sparse = sparse
-        self.gathered = False
-        accumulate(p, xyz, xy, w, self.views, self.cross, self.own)
-
-    def reduce(self, g: Floats, gauge: Floats, prior: Floats, damping: float) -> None:
-        """Reduce to the variables of the map ``g``; ``prior`` is the precision of each."""
-        n = len(self.own)
-        block = self.own[:, :, :3].copy()
-        diagonal = np.einsum("pii->pi", block)
-        diagonal += damping * diagonal + _RIDGE * diagonal.sum(1, keepdims=True) / 3
-        self.inverse = np.linalg.inv(block)
-        root = np.linalg.cholesky(self.inverse)
-        if not self.gathered:
-            self.gathered = True
-            n_q = g.shape[1]
-            self.w, self.full = np.empty((n, 3, n_q)), np.empty((n_q, n_q))
-            table = (self.sparse.indptr, self.sparse.indices, self.sparse.data)
-            gather(self.views, self.cross, *table, self.full, self.w)
-        half = np.matmul(np.swapaxes(root, 1, 2), self.w).reshape(n * 3, -1)
-        full = self.full.copy()
-        scale = np.diag(full).copy()
-        scale[scale <= 0] = 1.0
-        pull = gauge @ g
-        full += pull.T @ pull * (scale.mean() / max(float(np.sum(pull**2)), 1e-12) * 10)
-        full[np.diag_indices_from(full)] += prior + (damping + _RIDGE) * scale
-        self.factor = cho_factor(full - half.T @ half, lower=True, check_finite=False)
-
-    def step(self, g: Floats, prior: Floats, q: Floats) -> tuple[Floats, Floats]:
-        """Changes of the variables and of the points."""
-        right_points = -self.own[:, :, 3]
-        moved = np.einsum("pij,pj->pi", self.inverse, right_points)
-        right = -g.T @ self.views[:, :, N_KINDS].ravel() - prior * q
-        right -= np.einsum("pkq,pk->q", self.w, moved)
-        dq = cho_solve(self.factor, right, check_finite=False)
-        dx = moved - np.einsum("pij,pj->pi", self.inverse, self.w @ dq)
-        return dq, dx
-
-
-def _loo(
-    p: Floats, xyz: Floats, xy: Floats, w: Floats, error: Floats, g: Floats, prior: Floats
-) -> Floats:
-    """Leave-one-out distances, ``(n_points, n_views)``."""
-    n, v = w.shape
-    sparse = csr_array(g)
-    system = _System(p, xyz, xy, w, sparse)
-    system.reduce(g, _translations(p), prior, 0.0)
-    cov = cho_solve(system.factor, np.eye(g.shape[1]), check_finite=False)
-    gc: Floats = np.asarray(sparse @ cov, np.float64)
-    blocks = gc.reshape(v, N_KINDS, -1) @ np.swapaxes(g.reshape(v, N_KINDS, -1), 1, 2)
-    b = np.matmul(system.inverse, system.w)
-    flat = b.reshape(n * 3, -1)
-    mixed = (gc @ flat.T).reshape(v, N_KINDS, n, 3).transpose(2, 0, 1, 3).copy()
-    back = np.matmul((flat @ cov).reshape(n, 3, -1), np.swapaxes(b, 1, 2))
-    out = np.empty((n, v))
-    leave_one_out(p, xyz, w, error, blocks, mixed, back, system.inverse, out)
-    return out
-
-
-def _translations(p: Floats) -> Floats:
-    """``(3, n_views * 7)``: the shifts of the views under translations of the specimen."""
-    m = _geometry(p).matrices()
-    out = np.zeros((3, len(p), N_KINDS))
-    out[:, :, :2] = m.transpose(2, 0, 1)
-    return out.reshape(3, -1)
-
-
-def _geometry(p: Floats) -> ViewGeometry:
-    return ViewGeometry(
-        np.rad2deg(p[:, 4]),
-        np.rad2deg(p[:, 2]),
-        np.exp(p[:, 3]),
-        p[:, 5].copy(),
-        p[:, 6].copy(),
-        p[:, :2].copy(),
-    )
-
-
 def _distances(error: Floats, measured: Bools, root: Floats) -> Floats:
     """Lengths of the errors of the measured points, each times ``root``."""
     length: Floats = (np.hypot(error[..., 0], error[..., 1]) * root)[measured]
@@ -247,32 +125,26 @@ def _relative(sigma_px: npt.ArrayLike | None, finite: Bools) -> Floats:
     sigma = np.asarray(sigma_px, np.float64)
     if sigma.shape != finite.shape:
         raise InputError(f"uncertainties of shape {sigma.shape} for points of {finite.shape}")
-    if not np.all(sigma[finite] > 0) or not np.all(np.isfinite(sigma[finite])):
-        raise InputError("the uncertainty of every measured point must be a number above zero")
-    return np.where(finite, np.median(sigma[finite]) / np.where(finite, sigma, 1.0), 1.0)
+    known = finite & np.isfinite(sigma)
+    if not np.all(sigma[known] > 0):
+        raise InputError("the uncertainty of a measured point must be above zero")
+    out = np.ones(finite.shape)
+    if known.any():
+        out[known] = np.median(sigma[known]) / sigma[known]
+    return out
 
 
 def _resume(warm: Solution, base: Floats, seen: Bools, maps: list[Floats]) -> Floats:
     """Variables that come nearest to the geometry of another solution."""
-    p = _packed(warm.geometry)[seen] - base
+    p = packed(warm.geometry)[seen] - base
+    # Where one view's magnification is held, all are meant relative to it.
+    still = np.flatnonzero(~maps[3].any(1))
+    if maps[3].shape[1] and len(still):
+        p[:, 3] -= p[still[0], 3]
     return np.concatenate(
         [np.linalg.lstsq(m, p[:, k], rcond=None)[0] if m.shape[1] else np.zeros(0)
          for k, m in enumerate(maps)]
     )  # fmt: skip
-
-
-def _packed(g: ViewGeometry) -> Floats:
-    """The parameters of all views, ``(n_views, 7)``."""
-    return np.column_stack(
-        [
-            g.shift_px,
-            np.deg2rad(g.axis_deg),
-            np.log(g.magnification),
-            np.deg2rad(g.tilt_deg),
-            g.stretch,
-            g.skew,
-        ]
-    )
 
 
 def solve(
@@ -304,7 +176,7 @@ def solve(
     used_views : (n_views,) bool, or indices, optional
         Views that take part; default: all.
     sigma_px : (n_tracks, n_views), optional
-        Uncertainty of each measured point, in any unit; default: all alike.
+        Uncertainty of each measured point, in any unit, NaN where unknown; default: all alike.
     robust
         Weight outliers down.
     initial
@@ -338,7 +210,7 @@ def solve(
             "track more beads or use more views"
         )
     start = ViewGeometry.nominal(tilt, axis_deg) if initial is None else initial
-    base_all = _packed(start)
+    base_all = packed(start)
     base = base_all[seen]
     measured: Bools = np.asarray(finite[np.ix_(rows, seen)], np.bool_)
     xy = np.where(measured[..., None], xy_all[np.ix_(rows, seen)], np.nan)
@@ -355,24 +227,26 @@ def solve(
     freedom = float(np.sqrt(max(freedom, 0.05)))
     held = np.zeros(g.shape[1])
     kinds = np.repeat(np.arange(N_KINDS), [m.shape[1] for m in maps])
-    believed = _believed(prior)
+    believed = believed_widths(prior)
 
     q = np.zeros(g.shape[1])
     xyz = np.zeros((len(xy), 3))
     w = precision.copy()
     error = np.empty(xy.shape)
-    if warm is not None:
-        q = _resume(warm, base, seen, maps)
-        now_base = base + (g @ q).reshape(base.shape)
-        only = np.zeros((base.size, 0))
-    else:
-        now_base = base
+    if warm is None:
         only = stacked(maps[:2] + [np.zeros((len(base), 0))] * (N_KINDS - 2))
-    first = _System(now_base, xyz, xy, w, csr_array(only))
-    nothing = np.zeros(only.shape[1])
-    first.reduce(only, _translations(now_base), nothing, 0.0)
-    dq, xyz = first.step(only, nothing, nothing)
-    q[: len(dq)] += dq
+        first = System(base, xyz, xy, w, csr_array(only))
+        nothing = np.zeros(only.shape[1])
+        first.reduce(only, translations(base), nothing, 0.0)
+        dq, xyz = first.step(only, nothing, nothing)
+        q[: len(dq)] = dq
+    else:
+        q = _resume(warm, base, seen, maps)
+        own = System(base + (g @ q).reshape(base.shape), xyz, xy, w, csr_array(g)).own
+        block = own[:, :, :3] + RIDGE * np.trace(own[:, :, :3], axis1=1, axis2=2)[
+            :, None, None
+        ] * np.eye(3)
+        xyz = np.linalg.solve(block, -own[:, :, 3:])[:, :, 0]
 
     def parameters(q: Floats) -> Floats:
         return base + (g @ q).reshape(base.shape)
@@ -398,8 +272,8 @@ def solve(
             w = precision * _weights(length, measured, freedom, tukey=n_rounds >= gentle)
         now = weighted(q)
         p = parameters(q)
-        system = _System(p, xyz, xy, w, sparse)
-        pull = _translations(p)
+        system = System(p, xyz, xy, w, sparse)
+        pull = translations(p)
         accepted = False
         while damping < 1e6:
             system.reduce(g, pull, held, damping)
@@ -417,7 +291,7 @@ def solve(
         q, xyz = q + dq, xyz + dx
         if prior is not None and prior.learn and n_rounds >= gentle:
             variance = np.diag(cho_solve(system.factor, np.eye(len(q)), check_finite=False))
-            last, believed = believed, _learned(believed, q, kinds, variance, held)
+            last, believed = believed, learned_widths(believed, q, kinds, variance, held)
             widths = bool(np.allclose(last[2:5], believed[2:5], rtol=0.05))
         damping = damping / 30 if damping > 1e-10 else 0.0
         gain = now - trial
@@ -436,7 +310,7 @@ def solve(
         p[:, 3] -= mean
         xyz = xyz * np.exp(mean)
     residuals(p, xyz, xy, error)
-    loo = _loo(p, xyz, xy, w, error, g, held)
+    loo = loo_distances(p, xyz, xy, w, error, g, held)
     relative = _distances(error, measured, root)
     sigma = float(np.median(relative)) / _RAYLEIGH_MEDIAN / freedom
     if not robust:
@@ -444,7 +318,7 @@ def solve(
     length = _distances(error, measured, np.ones_like(root))
     w = np.where(measured, w / root**2, 0.0)
     everything = _fill(p, base_all, seen, tilt)
-    geometry = replace(_geometry(everything), x_tilt_deg=0.0)
+    geometry = replace(unpacked(everything), x_tilt_deg=0.0)
     n_tracks, n_views = finite.shape
     where = np.ix_(rows, seen)
     points = np.full((n_tracks, 3), np.nan)
@@ -459,7 +333,8 @@ def solve(
         residual,
         weight,
         loo_all,
-        np.hypot(residual[..., 0], residual[..., 1]) * _relative(sigma_px, finite)
+        np.hypot(residual[..., 0], residual[..., 1])
+        * _relative(sigma_px, finite)
         / max(sigma, 1e-12),
         float(length.mean()),
         float(np.sum(w[measured] * length) / max(w.sum(), 1e-12)),
@@ -467,19 +342,6 @@ def solve(
         sigma,
         variables,
         converged,
-        _told(prior, believed),
+        told(prior, believed),
         n_rounds + 1,
-    )
-
-
-def _told(prior: Prior | None, believed: Floats) -> Prior | None:
-    """The prior with the widths that were learned."""
-    if prior is None:
-        return None
-    axis, magnification, tilt = (float(x) for x in believed[2:5])
-    return replace(
-        prior,
-        axis_deg=float(np.rad2deg(axis)),
-        tilt_deg=float(np.rad2deg(tilt)),
-        magnification=magnification,
     )
