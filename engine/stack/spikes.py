@@ -252,7 +252,7 @@ def erase_stack(
     InputError
         When ``out`` does not fit.
     """
-    if stack.shape != out.shape or stack.dtype != out.dtype:
+    if stack.shape != out.shape or stack.dtype.newbyteorder("=") != out.dtype:
         raise InputError(f"{out.dtype} {out.shape} cannot take a stack of {stack.dtype} "
                          f"{stack.shape}")  # fmt: skip
 
