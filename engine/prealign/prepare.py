@@ -172,10 +172,14 @@ def working_views(
     b = max(1, round(max(ny, nx) / working_px))
 
     def one(v: int) -> Image:
-        monitor.step(v, len(stack), "filtering the views")
         part = stack[v, ty : ty + ny, tx : tx + nx]
         # Clipped low: the steep edges of fill and ice must not outweigh the many fine features.
         return prepare_view(part, b, highpass_px=10.0, taper_px=12, clip_sd=2.5)
 
+    views: list[Image] = []
     with ThreadPoolExecutor(2) as pool:
-        return WorkingViews(list(pool.map(one, range(len(stack)))), BinnedFrame(nx, ny, b))
+        # A few at a time, so that cancelling does not wait for all of them.
+        for first in range(0, len(stack), 8):
+            monitor.step(first, len(stack), "filtering the views")
+            views += pool.map(one, range(first, min(first + 8, len(stack))))
+    return WorkingViews(views, BinnedFrame(nx, ny, b))

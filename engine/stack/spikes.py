@@ -257,10 +257,13 @@ def erase_stack(
                          f"{stack.shape}")  # fmt: skip
 
     def one(v: int) -> list[Patch]:
-        monitor.step(v, len(stack), f"erasing spikes of view {v + 1}")
         out[v], patches = erase_spikes(np.asarray(stack[v]), criteria)
         return patches
 
+    found: list[list[Patch]] = []
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(one, range(len(stack))))
+        # A few at a time, so that cancelling does not wait for all of them.
+        for first in range(0, len(stack), 4):
+            monitor.step(first, len(stack), "erasing spikes")
+            found += pool.map(one, range(first, min(first + 4, len(stack))))
     return [ErasedPatch(v, *patch) for v, some in enumerate(found) for patch in some]
