@@ -8,7 +8,12 @@ from tiltwright.engine.prealign.views import examine_views
 from tiltwright.engine.stack.binning import BinnedFrame, bin_view, binned_size, first_edge
 from tiltwright.engine.stack.densities import scale_densities, store_as, truncate_outliers
 from tiltwright.engine.stack.order import check_order, order_by_tilt
-from tiltwright.engine.stack.spikes import erase_spikes
+from tiltwright.engine.stack.spikes import (
+    SpikeCriteria,
+    erase_spikes,
+    erase_stack,
+    find_spikes,
+)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +92,39 @@ def test_spikes_go_and_beads_stay(beads: float) -> None:
     assert len(patches) == 2
     assert np.abs(fixed - clean).max() < 30
     assert np.count_nonzero(fixed != clean) < 40
+
+
+def test_spikes_of_a_stack_are_listed_by_view() -> None:
+    stack = np.stack([_field(-60, 1), _field(-60, 2), _field(-60, 3)])
+    clean = stack.copy()
+    stack[0, 60, 100] += 300
+    stack[2, 30:32, 40:42] += 250
+    stack[2, 150, 2] += 300
+    out = np.empty_like(stack)
+    found = erase_stack(stack, out=out)
+    assert [(p.view, round(p.x), round(p.y)) for p in found[:1]] == [(0, 100, 60)]
+    assert [p.view for p in found] == [0, 2]
+    assert found[1].radius_px > found[0].radius_px
+    np.testing.assert_array_equal(out[1], clean[1])
+    np.testing.assert_array_equal(out[2, 140:, :20], stack[2, 140:, :20])  # the edge is left out
+    assert np.abs(out[:, :140] - clean[:, :140]).max() < 30
+    nearer = SpikeCriteria(edge_exclusion_px=2)
+    assert [p.view for p in erase_stack(stack, nearer, out=out)] == [0, 2, 2]
+    blunt = SpikeCriteria(peak_sd=500.0, giant_sd=500.0)
+    assert erase_stack(stack, blunt, out=out) == []
+    with pytest.raises(InputError):
+        erase_stack(stack, out=out[:2])
+
+
+@pytest.mark.parametrize(
+    ("change", "n"),
+    [({}, 1), ({"difference_sd": 200.0, "big_difference_sd": 200.0}, 0), ({"peak_sd": 200.0}, 0),
+     ({"radius_px": 0.1, "grow_px": 0.2}, 0), ({"radius_px": 0.1, "giant_sd": 200.0}, 0)],
+)  # fmt: skip
+def test_every_criterion_counts(change: dict[str, float], n: int) -> None:
+    image = _field(0)
+    image[60, 100] += 300
+    assert len(find_spikes(image, SpikeCriteria(**change))) == n
 
 
 def test_densities() -> None:

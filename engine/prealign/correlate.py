@@ -6,19 +6,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
 
 from tiltwright.engine.errors import DataError, InputError
-from tiltwright.engine.geometry.transform import rotation
-from tiltwright.engine.prealign.prepare import prepare_stack
+from tiltwright.engine.prealign.maps import Correlator, Image, find_peaks, height
+from tiltwright.engine.prealign.prepare import WorkingViews
 from tiltwright.engine.progress import SILENT, Monitor
-from tiltwright.engine.stack.binning import BinnedFrame
 
 Floats = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
+
+_NEAR = 3  # predecessors that a view is correlated with
+_FAR = 8  # and when these disagree in the way of features at another height
+_AGREE_PX = 5.0  # working pixels within which a peak supports a shift
+_READ_PX = 0.4  # standard deviation of a peak's position between tilts
+_SURE = 4.0  # deviations of a height that is believed
+_APART_PX = 3.0  # median misfit to its neighbours beyond which a view is not trusted
 
 
 @dataclass(frozen=True)
@@ -50,120 +53,31 @@ class PrealignResult:
         return xf
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
-def _affine(image: Any, m: Any, t: Any, out: Any) -> None:
-    """Bilinear ``out[y, x] = image[m @ (y, x) + t]``; zero outside."""
-    ny, nx = image.shape
-    for y in range(ny):
-        for x in range(nx):
-            v, u = m[0, 0] * y + m[0, 1] * x + t[0], m[1, 0] * y + m[1, 1] * x + t[1]
-            if v < 0 or u < 0 or v >= ny - 1 or u >= nx - 1:
-                continue
-            j, i = int(v), int(u)
-            fv, fu = v - j, u - i
-            upper = image[j, i] * (1 - fu) + image[j, i + 1] * fu
-            lower = image[j + 1, i] * (1 - fu) + image[j + 1, i + 1] * fu
-            out[y, x] = upper * (1 - fv) + lower * fv
+@dataclass(frozen=True)
+class _Pair:
+    """A measured ``shift[i] - matrix @ shift[j] = offset``, and its peak's height."""
 
+    i: int
+    j: int
+    matrix: Floats
+    offset: Floats
+    weight: float
 
-class Correlator:
-    """Spectra of views, stretched to one another's tilt, and the maps of their correlation."""
-
-    def __init__(self, views: list[Image], tilt: Floats, axis: float, band: Any) -> None:
-        self.views, self.tilt = views, tilt
-        self.ny, self.nx = views[0].shape
-        self.shape = (
-            fft.next_fast_len(int(1.5 * self.ny), real=True),
-            fft.next_fast_len(int(1.5 * self.nx), real=True),
-        )
-        self.r = rotation(axis)
-        fy, fx = np.fft.fftfreq(self.shape[0])[:, None], np.fft.rfftfreq(self.shape[1])
-        self.fy, self.fx = fy, fx
-        radius1, sigma1, radius2, sigma2 = band
-        f = np.hypot(fy, fx)
-        low = np.exp(-(np.clip(f - radius2, 0, None) ** 2) / (2 * sigma2**2 + 1e-12))
-        high = 1 - np.exp(-(np.clip(f - radius1, 0, None) ** 2) / (2 * sigma1**2 + 1e-12))
-        self.filter = np.asarray(low * (high if sigma1 > 0 else 1), dtype=np.float32)
-        oy, ox = (np.abs(np.fft.fftfreq(n, 1 / n)) for n in self.shape)
-        overlap = np.clip(1 - oy / self.ny, 0, 1)[:, None] * np.clip(1 - ox / self.nx, 0, 1)
-        # Noise in the map grows as the square root of the overlap: make it even.
-        self.even = np.where(overlap > 0.2, overlap, np.inf).astype(np.float32) ** -0.5
-        self.spectra: dict[int, Any] = {}
-
-    def matrix(self, i: int, j: int, cosine: bool) -> Floats:
-        """Stretch that takes view j to the tilt of view i."""
-        ratio = np.cos(np.deg2rad(self.tilt[i])) / np.cos(np.deg2rad(self.tilt[j]))
-        d = np.diag([np.clip(ratio, 0.2, 5.0) if cosine else 1.0, 1.0])
-        out: Floats = self.r @ d @ self.r.T
-        return out
-
-    def _transform(self, image: Image) -> Any:
-        spectrum = fft.rfft2(image, self.shape) * self.filter
-        # Half-whitened: between plain correlation (slow gradients win) and phase correlation.
-        return spectrum / np.sqrt(np.abs(spectrum) + 1e-6)
-
-    def spectrum(self, i: int) -> Any:
-        if i not in self.spectra:
-            self.spectra[i] = self._transform(self.views[i])
-        return self.spectra[i]
-
-    def stretched(self, j: int, matrix: Floats) -> Any:
-        if np.allclose(matrix, np.eye(2), atol=2e-3):
-            return self.spectrum(j)
-        back = np.linalg.inv(matrix)[::-1, ::-1]
-        centre = (np.array([self.ny, self.nx]) - 1) / 2
-        image = np.zeros((self.ny, self.nx), np.float32)
-        _affine(self.views[j], back, centre - back @ centre, image)
-        return self._transform(image)
-
-    def map_of(self, i: int, other: Any) -> Image:
-        """Correlation of view i with a spectrum, in its own deviations."""
-        cross = self.spectrum(i) * np.conj(other)
-        corr = fft.irfft2(cross, self.shape) * self.even
-        out: Image = ((corr - corr.mean()) / (corr.std() + 1e-12)).astype(np.float32)
+    def miss(self, shift: Floats) -> Floats:
+        out: Floats = self.offset + self.matrix @ shift[self.j] - shift[self.i]
         return out
 
 
-def _peaks(corr: Image, n: int, radius: int = 5) -> list[tuple[float, float, float]]:
-    """The ``n`` highest separate peaks, as (x, y, height), sub-pixel by parabolas."""
-    work, found = corr.copy(), []
-    ny, nx = corr.shape
-    for _ in range(n):
-        y, x = (int(k) for k in np.unravel_index(int(np.argmax(work)), work.shape))
-        at = float(work[y, x])
-        sub = []
-        for before, after in (
-            (corr[y, x - 1], corr[y, (x + 1) % nx]),
-            (corr[y - 1, x], corr[(y + 1) % ny, x]),
-        ):
-            bend = float(before) - 2 * at + float(after)
-            sub.append(0.5 * float(before - after) / bend if bend < 0 else 0.0)
-        px, py = x + float(np.clip(sub[0], -0.5, 0.5)), y + float(np.clip(sub[1], -0.5, 0.5))
-        found.append((px - nx * (px > nx / 2), py - ny * (py > ny / 2), at))
-        rows = np.arange(y - radius, y + radius + 1) % ny
-        cols = np.arange(x - radius, x + radius + 1) % nx
-        work[np.ix_(rows, cols)] = -np.inf
-    return found
-
-
-def _height(corr: Image, at: Floats, radius: int) -> float:
-    ny, nx = corr.shape
-    rows = np.arange(round(at[1]) - radius, round(at[1]) + radius + 1) % ny
-    cols = np.arange(round(at[0]) - radius, round(at[0]) + radius + 1) % nx
-    return float(corr[np.ix_(rows, cols)].max())
-
-
-def _solve(
-    n: int, start: int, pairs: list[tuple[int, int, Floats, Floats, float]], guess: Floats
-) -> Floats:
-    """Shifts that fit all pair measurements ``s_i - M s_j = d``, with Huber's weights."""
+def _solve(n: int, start: int, pairs: list[_Pair], guess: Floats) -> Floats:
+    """Shifts that fit all pairs best, with Huber's weights; the start stays at the origin."""
     rows = np.zeros((2 * len(pairs) + 2, 2 * n))
     rhs = np.zeros(2 * len(pairs) + 2)
     weight = np.ones(2 * len(pairs) + 2)
-    for k, (i, j, m, d, w) in enumerate(pairs):
-        rows[2 * k : 2 * k + 2, 2 * i : 2 * i + 2] = np.eye(2)
-        rows[2 * k : 2 * k + 2, 2 * j : 2 * j + 2] = -m
-        rhs[2 * k : 2 * k + 2], weight[2 * k : 2 * k + 2] = d, w
+    for k, pair in enumerate(pairs):
+        own = slice(2 * k, 2 * k + 2)
+        rows[own, 2 * pair.i : 2 * pair.i + 2] = np.eye(2)
+        rows[own, 2 * pair.j : 2 * pair.j + 2] = -pair.matrix
+        rhs[own], weight[own] = pair.offset, pair.weight
     rows[-2:, 2 * start : 2 * start + 2] = np.eye(2) * 10
     s: Floats = guess.ravel().copy()
     for _ in range(5):
@@ -176,8 +90,118 @@ def _solve(
     return s.reshape(n, 2)
 
 
+class _Chain:
+    """The views aligned so far, and the pairs that say so."""
+
+    def __init__(self, c: Correlator, start: int, cosine: bool, pool: ThreadPoolExecutor) -> None:
+        n = len(c.tilt)
+        self.c, self.cosine, self.pool = c, cosine, pool
+        self.shift, self.done = np.zeros((n, 2)), [start]
+        self.pairs: list[_Pair] = []
+        self.across = c.r[:, 0]
+
+    def maps(self, v: int, near: list[int]) -> list[tuple[Any, Image, Floats]]:
+        """Of each predecessor: stretched spectrum, correlation map, and where its origin lies."""
+        self.c.spectrum(v)
+
+        def against(j: int) -> tuple[Any, Image, Floats]:
+            m = self.c.matrix(v, j, self.cosine)
+            spectrum = self.c.stretched(j, m)
+            moved: Floats = m @ self.shift[j]
+            return spectrum, self.c.map_of(v, spectrum), moved
+
+        return list(self.pool.map(against, near))
+
+    def add(self, v: int, cumulative: bool) -> tuple[Floats, float]:
+        """The shift at which view v fits its predecessors, and the height of its peak."""
+        c = self.c
+        by_distance = sorted(self.done, key=lambda j: abs(c.tilt[j] - c.tilt[v]))
+        near = by_distance[:_NEAR]
+        found = self.maps(v, near)
+        maps = [(corr, moved) for _, corr, moved in found]
+        peaks = [find_peaks(corr, 4) for corr, _ in maps]
+        candidates = [
+            np.array([x, y]) + moved
+            for some, (_, moved) in zip(peaks, maps, strict=True)
+            for x, y, _ in some
+        ]
+        if cumulative and len(near) > 1:
+            # Aligned predecessors: their content moved back to the origin.
+            total = sum(
+                spectrum
+                * np.exp(2j * np.pi * c.fy * moved[1]).astype(np.complex64)
+                * np.exp(2j * np.pi * c.fx * moved[0]).astype(np.complex64)
+                for spectrum, _, moved in found
+            )
+            summed = c.map_of(v, total)
+            maps.append((summed, np.zeros(2)))
+            candidates += [np.array([x, y]) for x, y, _ in find_peaks(summed, 4)]
+        scores = [
+            sum(min(height(corr, s - moved, 3), 20.0) for corr, moved in maps) for s in candidates
+        ]
+        best: Floats = candidates[int(np.argmax(scores))]
+        strength = max(height(corr, best - moved, 3) for corr, moved in maps)
+        pairs = self._supports(v, near, peaks, best)
+        best, pairs = self._parallax(v, by_distance, best, pairs)
+        self.pairs += pairs
+        return best, strength
+
+    def _supports(self, v: int, near: list[int], peaks: Any, best: Floats) -> list[_Pair]:
+        """The peaks of each map that lie where ``best`` expects them."""
+        out = []
+        for j, some in zip(near, peaks, strict=True):
+            m = self.c.matrix(v, j, self.cosine)
+            for x, y, z in some:
+                offset = np.array([x, y])
+                if np.hypot(*(offset + m @ self.shift[j] - best)) < _AGREE_PX:
+                    out.append(_Pair(v, j, m, offset, z))
+                    break
+        return out
+
+    def _lean(self, pairs: list[_Pair], best: Floats) -> tuple[Floats, float, float]:
+        """Parallax of a unit of height in each pair; the height that they show, its deviation."""
+        if len(pairs) < 3:
+            return np.zeros(len(pairs)), 0.0, np.inf
+        t = np.deg2rad(self.c.tilt)
+        k = np.array([np.sin(t[p.i] - t[p.j]) / np.cos(t[p.j]) for p in pairs])
+        along = np.array([(p.offset + p.matrix @ self.shift[p.j] - best) @ self.across
+                          for p in pairs])  # fmt: skip
+        centred = k - k.mean()
+        power = float(centred @ centred) + 1e-12
+        return k, float(centred @ along) / power, _READ_PX / np.sqrt(power)
+
+    def _parallax(
+        self, v: int, by_distance: list[int], best: Floats, pairs: list[_Pair]
+    ) -> tuple[Floats, list[_Pair]]:
+        """Take out the parallax of a view that is matched by features at another height.
+
+        After a gap, or a change of contrast, a view can correlate by features far above or below
+        those that aligned its predecessors. Its pairs then disagree in proportion to the
+        parallax between the tilts.
+        """
+        k, high, deviation = self._lean(pairs, best)
+        if not self.cosine or abs(high) < _SURE * deviation:
+            return best, pairs
+        seen = [p.j for p in pairs]
+        more = [j for j in by_distance[:_FAR] if j not in seen]
+        t = np.deg2rad(self.c.tilt)
+        base = best - high * float(np.mean(k)) * self.across
+        for j, (_, corr, _moved) in zip(more, self.maps(v, more), strict=True):
+            parallax = high * np.sin(t[v] - t[j]) / np.cos(t[j]) * self.across
+            pairs = pairs + self._supports(v, [j], [find_peaks(corr, 6)], base + parallax)
+        k, high, deviation = self._lean(pairs, best)
+        if abs(high) < _SURE * deviation:
+            return best, pairs
+        level = [
+            _Pair(p.i, p.j, p.matrix, p.offset - high * part * self.across, p.weight)
+            for p, part in zip(pairs, k, strict=True)
+        ]
+        shifts = np.array([p.offset + p.matrix @ self.shift[p.j] for p in level])
+        return np.median(shifts, axis=0), level
+
+
 def prealign(
-    stack_small: npt.NDArray[Any],
+    working: WorkingViews,
     tilt_deg: npt.ArrayLike,
     axis_deg: float,
     *,
@@ -187,9 +211,7 @@ def prealign(
     radius2: float = 0.25,
     sigma2: float = 0.05,
     cosine_stretch: bool = True,
-    trim_px: tuple[int, int] = (0, 0),
     skip: npt.ArrayLike | None = None,
-    working_px: int = 400,
     trusted_sd: float = 6.0,
     monitor: Monitor = SILENT,
 ) -> PrealignResult:
@@ -197,11 +219,13 @@ def prealign(
 
     Views are taken from the least tilted one outwards, each against its three nearest trusted
     predecessors stretched to its tilt. Every peak of each pair is a candidate, judged by all the
-    pairs; then all pairs are solved together, robustly.
+    pairs; then all pairs are solved together, robustly. A view that most of its pairs still
+    contradict is not trusted.
 
     Parameters
     ----------
-    stack_small : (n_views, ny, nx)
+    working : WorkingViews
+        Of :func:`tiltwright.engine.prealign.prepare.working_views`.
     tilt_deg : (n_views,)
     axis_deg : float
         Tilt axis, degrees counter-clockwise from the vertical.
@@ -211,12 +235,8 @@ def prealign(
         Band-pass, cycles per pixel of the working image.
     cosine_stretch : bool
         Stretch by the ratio of the cosines across the axis before correlating.
-    trim_px : (int, int)
-        Pixels in x and y cut from either edge.
     skip : (n_views,) bool, optional
         Views to leave out; their shifts are interpolated.
-    working_px : int
-        The views are binned until their longer side is about this.
     trusted_sd : float
         Lowest trusted peak, standard deviations of its map.
 
@@ -232,21 +252,13 @@ def prealign(
     Cosine stretching: Guckenberger, doi:10.1016/0304-3991(82)90209-5. Huber's weights:
     doi:10.1214/aoms/1177703732.
     """
-    tilt = np.asarray(tilt_deg, dtype=np.float64)
-    if stack_small.ndim != 3 or tilt.shape != (len(stack_small),):
-        raise InputError(f"{len(tilt)} tilt angles do not fit a stack of {stack_small.shape}")
-    n, (tx, ty) = len(tilt), trim_px
-    ny, nx = stack_small.shape[1] - 2 * ty, stack_small.shape[2] - 2 * tx
-    if min(ny, nx) < 32:
-        raise InputError(f"the trimmed views are {nx} x {ny} pixels: at least 32 are needed")
+    tilt, views = np.asarray(tilt_deg, dtype=np.float64), working.views
+    n = len(views)
+    if tilt.shape != (n,):
+        raise InputError(f"{tilt.size} tilt angles do not fit {n} views")
     left_out = np.zeros(n, bool) if skip is None else np.array(skip, dtype=bool)
     if left_out.shape != (n,):
         raise InputError(f"the mask of skipped views has {left_out.size} entries for {n} views")
-    b = max(1, round(max(ny, nx) / working_px))
-    frame = BinnedFrame(nx, ny, b)
-    monitor.step(0, 2 * n, "filtering the views")
-    trimmed = stack_small[:, ty : ty + ny, tx : tx + nx]
-    views = prepare_stack(trimmed, b, highpass_px=10.0, taper_px=12, clip_sd=8.0)
     reasons = ["left out" if bad else "" for bad in left_out]
     for v in range(n):
         if not reasons[v] and not views[v].any():
@@ -256,69 +268,32 @@ def prealign(
         raise DataError("coarse alignment: fewer than two views show any contrast")
     start = min(usable, key=lambda v: abs(tilt[v]))
     c = Correlator(views, tilt, axis_deg, (radius1, sigma1, radius2, sigma2))
-    shift, strength = np.zeros((n, 2)), np.zeros(n)
+    strength = np.zeros(n)
     strength[start] = np.inf
-    pairs: list[tuple[int, int, Floats, Floats, float]] = []
-    done = [start]
     order = sorted((v for v in usable if v != start), key=lambda v: abs(tilt[v] - tilt[start]))
     with ThreadPoolExecutor(2) as pool:
+        chain = _Chain(c, start, cosine_stretch, pool)
         for k, v in enumerate(order):
-            monitor.step(n + k, 2 * n, f"correlating view {v + 1}")
-            near = sorted(done, key=lambda j: abs(tilt[j] - tilt[v]))[:3]
-            maps: list[tuple[Image, Floats]] = []
-            total: Any = 0
-            c.spectrum(v)
-
-            def against(j: int, v: int = v) -> tuple[Any, Image, Floats]:
-                m = c.matrix(v, j, cosine_stretch)
-                spectrum = c.stretched(j, m)
-                moved: Floats = m @ shift[j]
-                return spectrum, c.map_of(v, spectrum), moved
-
-            for spectrum, corr, moved in pool.map(against, near):
-                maps.append((corr, moved))
-                if cumulative:
-                    # Aligned predecessors: their content moved back to the origin.
-                    py, px = (
-                        np.exp(2j * np.pi * c.fy * moved[1]),
-                        np.exp(2j * np.pi * c.fx * moved[0]),
-                    )
-                    total = total + spectrum * py.astype(np.complex64) * px.astype(np.complex64)
-            peaks = [_peaks(corr, 4) for corr, _ in maps]
-            candidates = [
-                np.array([x, y]) + moved
-                for found, (_, moved) in zip(peaks, maps, strict=True)
-                for x, y, _ in found
-            ]
-            if cumulative and len(near) > 1:
-                summed = c.map_of(v, total)
-                maps_all = [*maps, (summed, np.zeros(2))]
-                candidates += [np.array([x, y]) for x, y, _ in _peaks(summed, 4)]
-            else:
-                maps_all = maps
-            scores = [
-                sum(min(_height(corr, s - moved, 3), 20.0) for corr, moved in maps_all)
-                for s in candidates
-            ]
-            best = candidates[int(np.argmax(scores))]
-            strength[v] = max(_height(corr, best - moved, 3) for corr, moved in maps_all)
+            monitor.step(k, len(order), f"correlating view {v + 1}")
+            best, strength[v] = chain.add(v, cumulative)
             if strength[v] < trusted_sd:
                 reasons[v] = f"its correlation peak is weak ({strength[v]:.1f} SD)"
                 continue
-            shift[v] = best
-            for j, (_, moved), found in zip(near, maps, peaks, strict=True):
-                for x, y, z in found:
-                    d = np.array([x, y])
-                    if np.hypot(*(d + moved - best)) < 5:
-                        pairs.append((v, j, c.matrix(v, j, cosine_stretch), d, z))
-                        break
-            done.append(v)
-    good = np.array([not r for r in reasons])
+            chain.shift[v] = best
+            chain.done.append(v)
+    shift = chain.shift
+    pairs = [p for p in chain.pairs if not reasons[p.i] and not reasons[p.j]]
     if pairs:
         solved = _solve(n, start, pairs, shift)
-        shift[good] = solved[good]
+        for v in chain.done[1:]:
+            own = [p for p in pairs if v in (p.i, p.j)]
+            apart = float(np.median([np.hypot(*p.miss(solved)) for p in own])) if own else np.inf
+            if apart > _APART_PX:
+                reasons[v] = "its neighbours contradict its shift"
+        shift = solved
+    good = np.array([not r for r in reasons])
     by_tilt = np.argsort(tilt, kind="stable")
     known = by_tilt[good[by_tilt]]
     for axis in range(2):
         shift[~good, axis] = np.interp(tilt[~good], tilt[known], shift[known, axis])
-    return PrealignResult(shift * frame.scale, strength, ~good, tuple(reasons))
+    return PrealignResult(shift * working.frame.scale, strength, ~good, tuple(reasons))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -10,19 +11,24 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from tiltwright.engine.stack.binning import bin_view, binned_size, first_edge
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.progress import SILENT, Monitor
+from tiltwright.engine.stack.binning import BinnedFrame, bin_view, binned_size, first_edge
 
 Image = npt.NDArray[np.float32]
 
+_PATCH = 7  # binned pixels over which the noise is judged
+_SMOOTH = 0.45  # of the noise that the upper quartile of a view has: fill
+
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
-def _flat_part(a: Any, tiny: float, b: int, x0: int, y0: int, out: Any) -> None:
-    """Part of each binned pixel whose raw pixels equal their neighbours right and below."""
+def _roughness(a: Any, b: int, x0: int, y0: int, out: Any) -> None:
+    """Mean absolute difference to the pixels right and below, over each binned pixel."""
     ny, nx = a.shape
-    count = np.zeros(out.shape[1], np.float32)
+    total = np.zeros(out.shape[1], np.float32)
     for j in range(out.shape[0]):
         ya, yb = max(0, y0 + j * b), min(ny, y0 + (j + 1) * b)
-        count[:] = 0
+        total[:] = 0
         for y in range(ya, yb):
             v = min(y, ny - 2)
             for i in range(out.shape[1]):
@@ -30,14 +36,17 @@ def _flat_part(a: Any, tiny: float, b: int, x0: int, y0: int, out: Any) -> None:
                     u = min(x, nx - 2)
                     here = np.float32(a[v, u])
                     right, below = np.float32(a[v, u + 1]), np.float32(a[v + 1, u])
-                    count[i] += (abs(right - here) <= tiny) and (abs(below - here) <= tiny)
+                    total[i] += abs(right - here) + abs(below - here)
         for i in range(out.shape[1]):
             width = min(nx, x0 + (i + 1) * b) - max(0, x0 + i * b)
-            out[j, i] = count[i] / (width * (yb - ya))
+            out[j, i] = total[i] / (width * (yb - ya))
 
 
 def valid_mask(image: npt.NDArray[Any], b: int = 1) -> npt.NDArray[np.bool_]:
-    """Where a view shows specimen and not a region of one constant density.
+    """Where a view shows specimen and not fill: a region far smoother than its noise.
+
+    Fill need not be constant: after compression or interpolation it has a little noise. Noise
+    falls to less than half of that of the brighter parts of a view only where the view is black.
 
     Parameters
     ----------
@@ -53,15 +62,17 @@ def valid_mask(image: npt.NDArray[Any], b: int = 1) -> npt.NDArray[np.bool_]:
     if a.dtype == np.float16:
         a = a.astype(np.float32)
     ny, nx = a.shape
-    tiny = 1e-5 * max(float(a[::3, ::3].std(dtype=np.float64)), 1e-30)
-    part = np.empty((binned_size(ny, b), binned_size(nx, b)), np.float32)
-    _flat_part(a, tiny, b, first_edge(nx, b), first_edge(ny, b), part)
-    constant = part > 0.95
-    if not constant.any():
-        return ~constant
-    # Opened by seven pixels: small equal patches occur in 8-bit noise.
-    whole = ndimage.uniform_filter(constant.astype(np.float32), 7, mode="nearest") > 0.99
-    grown = ndimage.uniform_filter(whole.astype(np.float32), 11, mode="nearest") > 0.005
+    rough = np.empty((binned_size(ny, b), binned_size(nx, b)), np.float32)
+    _roughness(a, b, first_edge(nx, b), first_edge(ny, b), rough)
+    usual = float(np.percentile(rough, 75))
+    # Over seven pixels: small smooth patches occur by chance. Steep edges do not count as noise.
+    np.minimum(rough, usual, out=rough)
+    rough = ndimage.uniform_filter(rough, _PATCH, mode="nearest")
+    tiny = 1e-5 * float(a[::3, ::3].std(dtype=np.float64))
+    smooth = rough <= max(_SMOOTH * usual, tiny)
+    if not smooth.any():
+        return ~smooth
+    grown = ndimage.uniform_filter(smooth.astype(np.float32), _PATCH + 4, mode="nearest") > 0.005
     out: npt.NDArray[np.bool_] = ~grown
     return out
 
@@ -122,15 +133,53 @@ def prepare_view(
     return out
 
 
-def prepare_stack(
-    stack: npt.NDArray[Any], b: int, *, highpass_px: float, taper_px: int, clip_sd: float
-) -> list[Image]:
-    """:func:`prepare_view` of every view of ``(n_views, ny, nx)``, two at a time."""
+@dataclass(frozen=True)
+class WorkingViews:
+    """All views of a series, small and filtered, and how their pixels lie in those given."""
+
+    views: list[Image]
+    frame: BinnedFrame
+
+
+def working_views(
+    stack: npt.NDArray[Any],
+    *,
+    working_px: int = 400,
+    trim_px: tuple[int, int] = (0, 0),
+    monitor: Monitor = SILENT,
+) -> WorkingViews:
+    """Make the views of a series ready for correlation, two at a time.
+
+    Parameters
+    ----------
+    stack : (n_views, ny, nx)
+    working_px : int
+        The views are binned until their longer side is about this.
+    trim_px : (int, int)
+        Pixels in x and y cut from either edge.
+
+    Raises
+    ------
+    InputError
+        When this is no stack, or too little of it is left.
+    """
+    if stack.ndim != 3:
+        raise InputError(f"a stack has three dimensions, not {stack.ndim}")
+    tx, ty = trim_px
+    ny, nx = stack.shape[1] - 2 * ty, stack.shape[2] - 2 * tx
+    if min(ny, nx) < 32:
+        raise InputError(f"the trimmed views are {nx} x {ny} pixels: at least 32 are needed")
+    b = max(1, round(max(ny, nx) / working_px))
 
     def one(v: int) -> Image:
-        return prepare_view(
-            stack[v], b, highpass_px=highpass_px, taper_px=taper_px, clip_sd=clip_sd
-        )
+        part = stack[v, ty : ty + ny, tx : tx + nx]
+        # Clipped low: the steep edges of fill and ice must not outweigh the many fine features.
+        return prepare_view(part, b, highpass_px=10.0, taper_px=12, clip_sd=2.5)
 
+    views: list[Image] = []
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(one, range(len(stack))))
+        # A few at a time, so that cancelling does not wait for all of them.
+        for first in range(0, len(stack), 8):
+            monitor.step(first, len(stack), "filtering the views")
+            views += pool.map(one, range(first, min(first + 8, len(stack))))
+    return WorkingViews(views, BinnedFrame(nx, ny, b))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.prealign.correlate import Correlator
+from tiltwright.engine.prealign.maps import Correlator
 from tiltwright.engine.prealign.prepare import prepare_view
 from tiltwright.engine.stack.binning import bin_view
 

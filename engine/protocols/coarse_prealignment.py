@@ -14,6 +14,7 @@ from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.prealign import axis as axis_search
 from tiltwright.engine.prealign.correlate import PrealignResult, prealign
+from tiltwright.engine.prealign.prepare import working_views
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 
@@ -36,6 +37,14 @@ class CoarsePrealignment(Protocol):
         cumulative: bool = parameter(
             True, label="Cumulative correlation", imod="CumulativeCorrelation",
             help="Correlate also with the sum of the views aligned so far.",
+        )  # fmt: skip
+        trim_x: int = parameter(
+            0, label="Trim in x", unit="px", ge=0, expert=True, imod="BordersInXandY",
+            help="Pixels left out at the left and the right edge.",
+        )  # fmt: skip
+        trim_y: int = parameter(
+            0, label="Trim in y", unit="px", ge=0, expert=True, imod="BordersInXandY",
+            help="Pixels left out at the upper and the lower edge.",
         )  # fmt: skip
         radius1: float = parameter(
             0.0, label="High-pass radius", unit="1/px", ge=0, le=0.5, expert=True,
@@ -90,17 +99,19 @@ class CoarsePrealignment(Protocol):
         context: Context,
     ) -> tuple[PrealignResult, str]:
         """Return the shifts, in pixels of ``work``, and what the axis test has to say."""
+        working = working_views(
+            work, trim_px=(params.trim_x, params.trim_y), monitor=context.monitor
+        )
         result = prealign(
-            work, tilt_deg, axis_deg, skip=skip, monitor=context.monitor,
-            **params.model_dump(exclude={"test_axis"}),
+            working, tilt_deg, axis_deg, skip=skip, monitor=context.monitor,
+            **params.model_dump(exclude={"test_axis", "trim_x", "trim_y"}),
         )  # fmt: skip
         for v in np.flatnonzero(result.distrusted):
-            context.say(f"view {v + 1}: its coarse shift is not trusted")
+            context.say(f"view {v + 1}: its coarse shift is interpolated ({result.reasons[v]})")
         message = ""
         if params.test_axis:
-            keep = ~skip
             test = axis_search.test_axis(
-                work[keep], tilt_deg[keep], axis_deg, monitor=context.monitor
+                working, tilt_deg, axis_deg, skip=skip, monitor=context.monitor
             )
             message = test.message
             if message:

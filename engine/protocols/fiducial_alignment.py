@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -18,8 +18,9 @@ from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 from tiltwright.engine.solve.auto import choose_variables
-from tiltwright.engine.solve.bundle import Prior, Solution, solve
+from tiltwright.engine.solve.bundle import Solution, solve
 from tiltwright.engine.solve.gauge import fix_gauge
+from tiltwright.engine.solve.steadiness import Prior
 from tiltwright.engine.solve.variables import Variables
 
 _BY_HAND = {"automatic": False}
@@ -35,6 +36,8 @@ class Aligned:
     xyz: npt.NDArray[np.float64]
     surface: npt.NDArray[np.int64]
     candidates: list[tuple[str, float, int]]
+    beyond: list[tuple[int, int, float]] = field(default_factory=list)
+    """Contour, view and deviation of the points beyond the residual criterion, worst first."""
 
 
 class FiducialAlignment(Protocol):
@@ -98,10 +101,16 @@ class FiducialAlignment(Protocol):
             11, label="Skew group size", ge=2, imod="SkewDefaultGrouping", expert=True,
             shown_if={"distortion": "full"}, help="Views per skew variable.",
         )  # fmt: skip
-        steadiness_deg: float = parameter(
-            0.15, label="Steadiness of the views", unit="deg", ge=0, le=5, expert=True,
+        steadiness: Literal["automatic", "typed", "none"] = parameter(
+            "automatic", label="Steadiness of the views", expert=True,
             shown_if={"automatic": True},
-            help="Believed scatter of rotation and tilt between views; 0 believes nothing.",
+            help="How much rotation, tilt and magnification scatter between views: learned from "
+            "the data, typed, or nothing believed.",
+        )  # fmt: skip
+        steadiness_deg: float = parameter(
+            0.15, label="Scatter of the views", unit="deg", gt=0, le=5, expert=True,
+            shown_if={"steadiness": "typed"},
+            help="Believed scatter of rotation and tilt between views.",
         )  # fmt: skip
         robust: bool = parameter(
             True, label="Robust fitting", imod="RobustFitting",
@@ -115,9 +124,21 @@ class FiducialAlignment(Protocol):
             True, label="Beads on two surfaces", imod="SurfacesToAnalyze",
             help="Fit two parallel planes to the beads to find the x-axis tilt.",
         )  # fmt: skip
-        solve_x_tilt: bool = parameter(
-            True, label="X-axis tilt from the surfaces", imod="XTiltOption",
-            help="Turn the specimen about x so that the bead surfaces lie flat.",
+        x_tilt: Literal["solve", "fixed"] = parameter(
+            "solve", label="X-axis tilt", imod="XTiltOption",
+            help="Turn the specimen about x so that the bead surfaces lie flat, or as typed.",
+        )  # fmt: skip
+        x_tilt_deg: float = parameter(
+            0.0, label="Fixed x-axis tilt", unit="deg", ge=-45, le=45, imod="XTiltDefault",
+            shown_if={"x_tilt": "fixed"}, help="Tilt of the specimen about the x axis.",
+        )  # fmt: skip
+        z_shift_px: float = parameter(
+            0.0, label="Z shift", unit="px", imod="AxisZShift",
+            help="Height, in raw pixels, of the middle between the bead surfaces in the tomogram.",
+        )  # fmt: skip
+        residual_criterion_sd: float = parameter(
+            3.0, label="Residual criterion", unit="SD", gt=0, imod="ResidualReportCriterion",
+            help="Points with residuals beyond this are listed, the worst first.",
         )  # fmt: skip
 
     @classmethod
@@ -139,8 +160,9 @@ class FiducialAlignment(Protocol):
             nominal = ViewGeometry.nominal(series.tilt_deg, series.axis_deg)
             start = nominal.with_shifts(series.alignment.geometry().shift_px)
         aligned = cls.compute(
-            measured, series.tilt_deg, series.axis_deg, series.used, start, params, context
-        )
+            measured, series.tilt_deg, series.axis_deg, series.used, start, params, context,
+            model.sigma_px,
+        )  # fmt: skip
         s = aligned.solution
         alignment = Alignment.of_geometry(
             aligned.geometry, valid=~series.excluded, kind="fiducial",
@@ -167,8 +189,12 @@ class FiducialAlignment(Protocol):
         start: ViewGeometry | None,
         params: Any,
         context: Context,
+        sigma_px: npt.NDArray[np.float64] | None = None,
     ) -> Aligned:
-        """Align ``tracks`` ``(n_tracks, n_views, 2)``, raw pixels about the centre."""
+        """Align ``tracks`` ``(n_tracks, n_views, 2)``, raw pixels about the centre.
+
+        ``sigma_px`` ``(n_tracks, n_views)`` is the uncertainty of each point, NaN where unknown.
+        """
         if len(tracks) < 3:
             raise DataError(
                 f"fiducial-alignment: {len(tracks)} fiducials are too few; check the bead diameter"
@@ -176,7 +202,9 @@ class FiducialAlignment(Protocol):
         context.monitor.step(0, 2, "fiducial alignment")
         candidates: list[tuple[str, float, int]] = []
         if params.automatic:
-            variables, tried = choose_variables(tracks, tilt_deg, axis_deg, used_views=used)
+            variables, tried = choose_variables(
+                tracks, tilt_deg, axis_deg, used_views=used, sigma_px=sigma_px
+            )
             candidates = [
                 (describe(c.variables), float(c.score_px), int(c.n_parameters)) for c in tried
             ]
@@ -192,7 +220,7 @@ class FiducialAlignment(Protocol):
             )  # fmt: skip
         context.monitor.step(1, 2, "fiducial alignment")
         prior = None
-        if params.automatic and params.steadiness_deg > 0 and variables.rotation in _VARIES:
+        if params.automatic and params.steadiness != "none" and variables.rotation in _VARIES:
             # What varies in groups varies from view to view, only less: the prior says how much.
             free: dict[str, Any] = {
                 kind: "all"
@@ -203,23 +231,39 @@ class FiducialAlignment(Protocol):
             # Each view may turn, but about the axis that all of them share.
             shared = solve(
                 tracks, tilt_deg, axis_deg, replace(variables, rotation="one"),
-                used_views=used, robust=params.robust, initial=start,
+                used_views=used, sigma_px=sigma_px, robust=params.robust, initial=start,
             )  # fmt: skip
             start = replace(
                 ViewGeometry.nominal(tilt_deg, float(np.median(shared.geometry.axis_deg))),
                 shift_px=shared.geometry.shift_px,
             )
             sd = params.steadiness_deg
-            prior = Prior(axis_deg=sd, tilt_deg=sd, magnification=float(np.deg2rad(sd) / 3))
+            prior = Prior(
+                axis_deg=sd, tilt_deg=sd, magnification=float(np.deg2rad(sd) / 3),
+                learn=params.steadiness == "automatic",
+            )  # fmt: skip
         solution = solve(
-            tracks, tilt_deg, axis_deg, variables, used_views=used, robust=params.robust,
-            initial=start, prior=prior,
+            tracks, tilt_deg, axis_deg, variables, used_views=used, sigma_px=sigma_px,
+            robust=params.robust, initial=start, prior=prior,
         )  # fmt: skip
         context.say(f"variables: {describe(variables)}")
-        geometry, xyz, surface = fix_gauge(solution, two_surfaces=params.two_surfaces)
-        if not params.solve_x_tilt:
-            xyz = xyz @ _about(0, geometry.x_tilt_deg).T
-            geometry = replace(geometry, x_tilt_deg=0.0)
+        if solution.prior is not None:
+            context.say(
+                f"scatter of the views: rotation {solution.prior.axis_deg:.2f}, tilt "
+                f"{solution.prior.tilt_deg:.2f} degrees"
+            )
+        beyond = list_beyond(solution.sd, params.residual_criterion_sd)
+        if beyond:
+            context.say(
+                f"{len(beyond)} points beyond {params.residual_criterion_sd:g} SD, the worst in "
+                f"contour {beyond[0][0] + 1}, view {beyond[0][1] + 1}"
+            )
+        geometry, xyz, surface = fix_gauge(
+            solution, two_surfaces=params.two_surfaces, z_shift_px=params.z_shift_px
+        )
+        if params.x_tilt == "fixed":
+            xyz = xyz @ (_about(0, -params.x_tilt_deg) @ _about(0, geometry.x_tilt_deg)).T
+            geometry = replace(geometry, x_tilt_deg=params.x_tilt_deg)
         if params.angle_offset_deg:
             # Adding to the tilt turns the specimen back, so that its projections stay.
             turn = _about(0, -geometry.x_tilt_deg) @ _about(1, -params.angle_offset_deg)
@@ -229,7 +273,14 @@ class FiducialAlignment(Protocol):
             f"mean residual {solution.mean_residual_px:.3f} px, leave-one-out "
             f"{solution.leave_one_out_px:.3f} px"
         )
-        return Aligned(solution, geometry, xyz, np.asarray(surface, np.int64), candidates)
+        return Aligned(solution, geometry, xyz, np.asarray(surface, np.int64), candidates, beyond)
+
+
+def list_beyond(sd: npt.NDArray[np.float64], criterion: float) -> list[tuple[int, int, float]]:
+    """Contour, view (from 0) and deviation of the points of ``sd`` beyond ``criterion``."""
+    large = np.argwhere(np.nan_to_num(sd, nan=0.0) > criterion)
+    found = [(int(i), int(v), float(sd[i, v])) for i, v in large]
+    return sorted(found, key=lambda point: -point[2])
 
 
 def _about(axis: int, angle_deg: float) -> npt.NDArray[np.float64]:

@@ -12,7 +12,7 @@ from tiltwright.engine.io.model_file import write_fiducial_model
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
-from tiltwright.engine.stack.spikes import erase_spikes
+from tiltwright.engine.stack.spikes import SpikeCriteria, erase_spikes
 
 
 class XrayEraser(Protocol):
@@ -62,11 +62,11 @@ class XrayEraser(Protocol):
         images = series.images
         work: Any = None
         points = []
-        limits = params.model_dump()
+        criteria = SpikeCriteria(**params.model_dump())
         for v in range(series.n_views):
             context.monitor.step(v, series.n_views, "erasing spikes")
             view = np.asarray(images[v])
-            cleaned, patches = erase_spikes(view, **limits)
+            cleaned, patches = erase_spikes(view, criteria)
             if work is None:
                 work = np.empty((series.n_views, *view.shape), view.dtype.newbyteorder("="))
             work[v] = cleaned

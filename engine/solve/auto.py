@@ -19,6 +19,7 @@ _LEVELS: dict[str, tuple[str, ...]] = {
 }
 _DISTORTIONS = ("none", "skew", "full")
 _SWEEPS = 3
+_STEPS = 10
 _CAP = 5.0
 _LEAST_GAIN = 0.1
 """Distortion must lower the score by this part: beads that move with the ice mimic it."""
@@ -48,6 +49,7 @@ def choose_variables(
     tilt_deg: npt.ArrayLike,
     axis_deg: float,
     used_views: npt.ArrayLike | None = None,
+    sigma_px: npt.ArrayLike | None = None,
 ) -> tuple[Variables, list[Candidate]]:
     """Choose the variables of an alignment by leave-one-out prediction.
 
@@ -57,7 +59,7 @@ def choose_variables(
 
     Parameters
     ----------
-    tracks, tilt_deg, axis_deg, used_views
+    tracks, tilt_deg, axis_deg, used_views, sigma_px
         As for :func:`tiltwright.engine.solve.bundle.solve`.
 
     Returns
@@ -75,7 +77,12 @@ def choose_variables(
 
     def run(v: Variables) -> Solution:
         if v not in tried:
-            tried[v] = solve(tracks, tilt_deg, axis_deg, v, used_views=used_views)
+            # All start from the freest; the last digits of what fits badly do not matter.
+            warm = tried.get(Variables())
+            tried[v] = solve(
+                tracks, tilt_deg, axis_deg, v, used_views=used_views, sigma_px=sigma_px,
+                warm=warm, max_iterations=60 if warm is None else _STEPS,
+            )  # fmt: skip
         return tried[v]
 
     measured = np.isfinite(run(Variables()).residual_px).all(-1)

@@ -10,20 +10,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from scipy.sparse import csr_array
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats
-from tiltwright.engine.solve.normal import accumulate, gather, leave_one_out, residuals
+from tiltwright.engine.solve.normal import residuals
+from tiltwright.engine.solve.steadiness import Prior, believed_widths, learned_widths, told
+from tiltwright.engine.solve.system import (
+    RIDGE,
+    System,
+    loo_distances,
+    packed,
+    translations,
+    unpacked,
+)
 from tiltwright.engine.solve.variables import N_KINDS, Variables, linear_maps, stacked
 
 Bools = npt.NDArray[np.bool_]
 _RAYLEIGH_MEDIAN = 1.1774
 _TUKEY = 5.0
-_RIDGE = 1e-9
-_DISTORTION_SD = 0.02
 
 
 @dataclass(frozen=True)
@@ -39,18 +46,22 @@ class Solution:
     residual_px : (n_tracks, n_views, 2)
         Predicted minus measured, NaN at gaps.
     weight : (n_tracks, n_views)
-        Robust weights, 0 at gaps and where a point took no part.
+        Robust weights, 0 at gaps and where a point took no part; 1 everywhere else without
+        ``robust``. They multiply the precisions given.
     loo_px : (n_tracks, n_views)
         Distance from where all the other points predict it; NaN at gaps and where there is no
         redundancy.
     sd : (n_tracks, n_views)
-        Length of the residual over ``sigma_px``.
+        Length of the residual over ``sigma_px`` (times the uncertainty given, over its median).
     mean_residual_px, weighted_mean_px
         Mean length of the residuals of the views solved, plain and weighted.
     leave_one_out_px
         Mean of ``loo_px`` over the points of weight above 0.1.
     sigma_px
-        Robust standard deviation of one coordinate, corrected for the degrees of freedom.
+        Robust standard deviation of one coordinate, corrected for the degrees of freedom, of a
+        point of usual uncertainty.
+    prior
+        As given, with the widths that were learned.
     """
 
     geometry: ViewGeometry
@@ -65,118 +76,17 @@ class Solution:
     sigma_px: float
     variables: Variables
     converged: bool
+    prior: Prior | None = None
+    n_rounds: int = 0
 
 
-@dataclass(frozen=True)
-class Prior:
-    """How much the views of a steady microscope scatter: standard deviations of one view."""
-
-    axis_deg: float
-    tilt_deg: float
-    magnification: float
-
-
-def _believed(prior: Prior | None) -> Floats:
-    """Standard deviation of the variables of each kind; infinite where nothing is believed."""
-    sd = np.full(N_KINDS, np.inf)
-    if prior is not None:
-        sd[2:5] = np.deg2rad(prior.axis_deg), prior.magnification, np.deg2rad(prior.tilt_deg)
-    sd[5:] = _DISTORTION_SD
-    return sd
-
-
-class _System:
-    """The normal equations at one state, points eliminated."""
-
-    def __init__(self, p: Floats, xyz: Floats, xy: Floats, w: Floats, sparse: csr_array) -> None:
-        n, v = w.shape
-        self.views = np.empty((v, N_KINDS, N_KINDS + 1))
-        self.cross = np.empty((n, 3, v, N_KINDS))
-        self.own = np.empty((n, 3, 4))
-        self.sparse = sparse
-        self.gathered = False
-        accumulate(p, xyz, xy, w, self.views, self.cross, self.own)
-
-    def reduce(self, g: Floats, gauge: Floats, prior: Floats, damping: float) -> None:
-        """Reduce to the variables of the map ``g``; ``prior`` is the precision of each."""
-        n = len(self.own)
-        block = self.own[:, :, :3].copy()
-        diagonal = np.einsum("pii->pi", block)
-        diagonal += damping * diagonal + _RIDGE * diagonal.sum(1, keepdims=True) / 3
-        self.inverse = np.linalg.inv(block)
-        root = np.linalg.cholesky(self.inverse)
-        if not self.gathered:
-            self.gathered = True
-            n_q = g.shape[1]
-            self.w, self.full = np.empty((n, 3, n_q)), np.empty((n_q, n_q))
-            table = (self.sparse.indptr, self.sparse.indices, self.sparse.data)
-            gather(self.views, self.cross, *table, self.full, self.w)
-        half = np.matmul(np.swapaxes(root, 1, 2), self.w).reshape(n * 3, -1)
-        full = self.full.copy()
-        scale = np.diag(full).copy()
-        scale[scale <= 0] = 1.0
-        pull = gauge @ g
-        full += pull.T @ pull * (scale.mean() / max(float(np.sum(pull**2)), 1e-12) * 10)
-        full[np.diag_indices_from(full)] += prior + (damping + _RIDGE) * scale
-        self.factor = cho_factor(full - half.T @ half, lower=True, check_finite=False)
-
-    def step(self, g: Floats, prior: Floats, q: Floats) -> tuple[Floats, Floats]:
-        """Changes of the variables and of the points."""
-        right_points = -self.own[:, :, 3]
-        moved = np.einsum("pij,pj->pi", self.inverse, right_points)
-        right = -g.T @ self.views[:, :, N_KINDS].ravel() - prior * q
-        right -= np.einsum("pkq,pk->q", self.w, moved)
-        dq = cho_solve(self.factor, right, check_finite=False)
-        dx = moved - np.einsum("pij,pj->pi", self.inverse, self.w @ dq)
-        return dq, dx
-
-
-def _loo(
-    p: Floats, xyz: Floats, xy: Floats, w: Floats, error: Floats, g: Floats, prior: Floats
-) -> Floats:
-    """Leave-one-out distances, ``(n_points, n_views)``."""
-    n, v = w.shape
-    sparse = csr_array(g)
-    system = _System(p, xyz, xy, w, sparse)
-    system.reduce(g, _translations(p), prior, 0.0)
-    cov = cho_solve(system.factor, np.eye(g.shape[1]), check_finite=False)
-    gc: Floats = np.asarray(sparse @ cov, np.float64)
-    blocks = gc.reshape(v, N_KINDS, -1) @ np.swapaxes(g.reshape(v, N_KINDS, -1), 1, 2)
-    b = np.matmul(system.inverse, system.w)
-    flat = b.reshape(n * 3, -1)
-    mixed = (gc @ flat.T).reshape(v, N_KINDS, n, 3).transpose(2, 0, 1, 3).copy()
-    back = np.matmul((flat @ cov).reshape(n, 3, -1), np.swapaxes(b, 1, 2))
-    out = np.empty((n, v))
-    leave_one_out(p, xyz, w, error, blocks, mixed, back, system.inverse, out)
-    return out
-
-
-def _translations(p: Floats) -> Floats:
-    """``(3, n_views * 7)``: the shifts of the views under translations of the specimen."""
-    m = _geometry(p).matrices()
-    out = np.zeros((3, len(p), N_KINDS))
-    out[:, :, :2] = m.transpose(2, 0, 1)
-    return out.reshape(3, -1)
-
-
-def _geometry(p: Floats) -> ViewGeometry:
-    return ViewGeometry(
-        np.rad2deg(p[:, 4]),
-        np.rad2deg(p[:, 2]),
-        np.exp(p[:, 3]),
-        p[:, 5].copy(),
-        p[:, 6].copy(),
-        p[:, :2].copy(),
-    )
-
-
-def _distances(error: Floats, measured: Bools) -> Floats:
-    length: Floats = np.hypot(error[..., 0], error[..., 1])[measured]
+def _distances(error: Floats, measured: Bools, root: Floats) -> Floats:
+    """Lengths of the errors of the measured points, each times ``root``."""
+    length: Floats = (np.hypot(error[..., 0], error[..., 1]) * root)[measured]
     return length
 
 
-def _weights(error: Floats, measured: Bools, freedom: float, tukey: bool) -> Floats:
-    length = _distances(error, measured)
+def _weights(length: Floats, measured: Bools, freedom: float, tukey: bool) -> Floats:
     scale = max(float(np.median(length)) / _RAYLEIGH_MEDIAN / freedom, 1e-9)
     w = np.zeros(measured.shape)
     if tukey:
@@ -208,6 +118,35 @@ def _fill(p: Floats, base: Floats, seen: Bools, tilt: Floats) -> Floats:
     return out
 
 
+def _relative(sigma_px: npt.ArrayLike | None, finite: Bools) -> Floats:
+    """Square root of the precision of every point, 1 for the usual one."""
+    if sigma_px is None:
+        return np.ones(finite.shape)
+    sigma = np.asarray(sigma_px, np.float64)
+    if sigma.shape != finite.shape:
+        raise InputError(f"uncertainties of shape {sigma.shape} for points of {finite.shape}")
+    known = finite & np.isfinite(sigma)
+    if not np.all(sigma[known] > 0):
+        raise InputError("the uncertainty of a measured point must be above zero")
+    out = np.ones(finite.shape)
+    if known.any():
+        out[known] = np.median(sigma[known]) / sigma[known]
+    return out
+
+
+def _resume(warm: Solution, base: Floats, seen: Bools, maps: list[Floats]) -> Floats:
+    """Variables that come nearest to the geometry of another solution."""
+    p = packed(warm.geometry)[seen] - base
+    # Where one view's magnification is held, all are meant relative to it.
+    still = np.flatnonzero(~maps[3].any(1))
+    if maps[3].shape[1] and len(still):
+        p[:, 3] -= p[still[0], 3]
+    return np.concatenate(
+        [np.linalg.lstsq(m, p[:, k], rcond=None)[0] if m.shape[1] else np.zeros(0)
+         for k, m in enumerate(maps)]
+    )  # fmt: skip
+
+
 def solve(
     tracks: Floats,
     tilt_deg: npt.ArrayLike,
@@ -215,9 +154,11 @@ def solve(
     variables: Variables,
     *,
     used_views: npt.ArrayLike | None = None,
+    sigma_px: npt.ArrayLike | None = None,
     robust: bool = True,
     initial: ViewGeometry | None = None,
     prior: Prior | None = None,
+    warm: Solution | None = None,
     max_iterations: int = 60,
 ) -> Solution:
     """Align the views of a tilt series by the beads tracked through them.
@@ -234,12 +175,17 @@ def solve(
         What may vary about the nominal values (or about ``initial``).
     used_views : (n_views,) bool, or indices, optional
         Views that take part; default: all.
+    sigma_px : (n_tracks, n_views), optional
+        Uncertainty of each measured point, in any unit, NaN where unknown; default: all alike.
     robust
         Weight outliers down.
     initial
         Where to start; what is fixed keeps these values.
     prior
         Believed scatter of the views about ``initial``, for variables of one view each.
+    warm
+        A solution of almost the same points: the variables start from it, for a few iterations
+        instead of many. What is fixed and what the prior holds still come from ``initial``.
     max_iterations
 
     Raises
@@ -264,59 +210,70 @@ def solve(
             "track more beads or use more views"
         )
     start = ViewGeometry.nominal(tilt, axis_deg) if initial is None else initial
-    base_all = np.column_stack(
-        [
-            start.shift_px,
-            np.deg2rad(start.axis_deg),
-            np.log(start.magnification),
-            np.deg2rad(start.tilt_deg),
-            start.stretch,
-            start.skew,
-        ]
-    )
+    base_all = packed(start)
     base = base_all[seen]
     measured: Bools = np.asarray(finite[np.ix_(rows, seen)], np.bool_)
     xy = np.where(measured[..., None], xy_all[np.ix_(rows, seen)], np.nan)
+    root = _relative(sigma_px, finite)[np.ix_(rows, seen)]
+    precision = root**2 * measured
     maps = linear_maps(variables, tilt[seen])
-    if prior is not None and variables.tilt == "all":
-        # The prior holds the offset, so that the least tilted view need not be held.
-        maps[4] = np.eye(len(base))
+    if prior is not None:
+        # The prior holds offset and scale, so that the least tilted view need not be held.
+        for kind, choice in ((3, variables.magnification), (4, variables.tilt)):
+            if choice == "all":
+                maps[kind] = np.eye(len(base))
     g = stacked(maps)
     freedom = 1 - (g.shape[1] + 3 * len(xy) - 3) / (2 * measured.sum())
     freedom = float(np.sqrt(max(freedom, 0.05)))
     held = np.zeros(g.shape[1])
-    believed = np.repeat(_believed(prior), [m.shape[1] for m in maps])
+    kinds = np.repeat(np.arange(N_KINDS), [m.shape[1] for m in maps])
+    believed = believed_widths(prior)
 
     q = np.zeros(g.shape[1])
     xyz = np.zeros((len(xy), 3))
-    w = measured.astype(np.float64)
-    only = stacked(maps[:2] + [np.zeros((len(base), 0))] * (N_KINDS - 2))
-    first = _System(base, xyz, xy, w, csr_array(only))
-    nothing = np.zeros(only.shape[1])
-    first.reduce(only, _translations(base), nothing, 0.0)
-    dq, xyz = first.step(only, nothing, nothing)
-    q[: len(dq)] = dq
+    w = precision.copy()
     error = np.empty(xy.shape)
+    if warm is None:
+        only = stacked(maps[:2] + [np.zeros((len(base), 0))] * (N_KINDS - 2))
+        first = System(base, xyz, xy, w, csr_array(only))
+        nothing = np.zeros(only.shape[1])
+        first.reduce(only, translations(base), nothing, 0.0)
+        dq, xyz = first.step(only, nothing, nothing)
+        q[: len(dq)] = dq
+    else:
+        q = _resume(warm, base, seen, maps)
+        own = System(base + (g @ q).reshape(base.shape), xyz, xy, w, csr_array(g)).own
+        block = own[:, :, :3] + RIDGE * np.trace(own[:, :, :3], axis1=1, axis2=2)[
+            :, None, None
+        ] * np.eye(3)
+        xyz = np.linalg.solve(block, -own[:, :, 3:])[:, :, 0]
 
     def parameters(q: Floats) -> Floats:
         return base + (g @ q).reshape(base.shape)
 
     def cost(q: Floats, xyz: Floats) -> float:
         residuals(parameters(q), xyz, xy, error)
+        return weighted(q)
+
+    def weighted(q: Floats) -> float:
         return float(np.nansum(w[..., None] * error**2) + held @ q**2)
 
     now = cost(q, xyz)
-    damping = 1e-4
-    converged, sparse = False, csr_array(g)
+    # A start that is nearly right needs no gentle weights first.
+    gentle = 3 if warm is None else int(warm.variables != variables)
+    damping = 1e-4 if warm is None else 0.0
+    converged, sparse, widths = False, csr_array(g), True
+    n_rounds = 0
     for n_rounds in range(max_iterations):
-        scale = float(np.median(_distances(error, measured))) / _RAYLEIGH_MEDIAN
-        held = (scale / believed) ** 2
+        length = _distances(error, measured, root)
+        held = (float(np.median(length)) / _RAYLEIGH_MEDIAN / freedom / believed[kinds]) ** 2
         before = w
         if robust:
-            w = _weights(error, measured, freedom, tukey=n_rounds > 2)
-        now = cost(q, xyz)
-        system = _System(parameters(q), xyz, xy, w, sparse)
-        pull = _translations(parameters(q))
+            w = precision * _weights(length, measured, freedom, tukey=n_rounds >= gentle)
+        now = weighted(q)
+        p = parameters(q)
+        system = System(p, xyz, xy, w, sparse)
+        pull = translations(p)
         accepted = False
         while damping < 1e6:
             system.reduce(g, pull, held, damping)
@@ -332,10 +289,18 @@ def solve(
             converged = True
             break
         q, xyz = q + dq, xyz + dx
+        if prior is not None and prior.learn and n_rounds >= gentle:
+            variance = np.diag(cho_solve(system.factor, np.eye(len(q)), check_finite=False))
+            last, believed = believed, learned_widths(believed, q, kinds, variance, held)
+            widths = bool(np.allclose(last[2:5], believed[2:5], rtol=0.05))
         damping = damping / 30 if damping > 1e-10 else 0.0
         gain = now - trial
-        still = not robust or (n_rounds > 3 and float(np.abs(w - before).max()) < 5e-3)
-        if still and (gain <= 1e-6 * now or now < 1e-16 * measured.sum()):
+        still = n_rounds > gentle and float(np.abs(w - before).max()) < 1e-2
+        if (
+            (still or not robust)
+            and widths
+            and (gain <= (1e-5 if robust else 1e-6) * now or now < 1e-16 * measured.sum())
+        ):
             converged = True
             break
 
@@ -345,13 +310,15 @@ def solve(
         p[:, 3] -= mean
         xyz = xyz * np.exp(mean)
     residuals(p, xyz, xy, error)
-    loo = _loo(p, xyz, xy, w, error, g, held)
-    length = _distances(error, measured)
-    sigma = float(np.median(length)) / _RAYLEIGH_MEDIAN / freedom
+    loo = loo_distances(p, xyz, xy, w, error, g, held)
+    relative = _distances(error, measured, root)
+    sigma = float(np.median(relative)) / _RAYLEIGH_MEDIAN / freedom
     if not robust:
-        sigma = float(np.sqrt(np.mean(length**2) / 2)) / freedom
+        sigma = float(np.sqrt(np.mean(relative**2) / 2)) / freedom
+    length = _distances(error, measured, np.ones_like(root))
+    w = np.where(measured, w / root**2, 0.0)
     everything = _fill(p, base_all, seen, tilt)
-    geometry = replace(_geometry(everything), x_tilt_deg=0.0)
+    geometry = replace(unpacked(everything), x_tilt_deg=0.0)
     n_tracks, n_views = finite.shape
     where = np.ix_(rows, seen)
     points = np.full((n_tracks, 3), np.nan)
@@ -366,11 +333,15 @@ def solve(
         residual,
         weight,
         loo_all,
-        np.hypot(residual[..., 0], residual[..., 1]) / max(sigma, 1e-12),
+        np.hypot(residual[..., 0], residual[..., 1])
+        * _relative(sigma_px, finite)
+        / max(sigma, 1e-12),
         float(length.mean()),
         float(np.sum(w[measured] * length) / max(w.sum(), 1e-12)),
         float(loo_all[trusted].mean()) if trusted.any() else float("nan"),
         sigma,
         variables,
         converged,
+        told(prior, believed),
+        n_rounds + 1,
     )

@@ -57,7 +57,9 @@ def _fit(xyz: Floats, two: bool) -> tuple[Floats, Ints]:
     return best[1], best[2]
 
 
-def fix_gauge(solution: Solution, two_surfaces: bool) -> tuple[ViewGeometry, Floats, Ints]:
+def fix_gauge(
+    solution: Solution, two_surfaces: bool, z_shift_px: float = 0.0
+) -> tuple[ViewGeometry, Floats, Ints]:
     """Lay the surfaces of the beads flat without moving any projection.
 
     A constant tilt offset and the x-axis tilt turn the specimen; its origin is put midway
@@ -68,6 +70,9 @@ def fix_gauge(solution: Solution, two_surfaces: bool) -> tuple[ViewGeometry, Flo
     solution
     two_surfaces
         Beads on both surfaces of the specimen; fewer than six beads count as one surface.
+
+    z_shift_px
+        Height of the middle between the surfaces above the origin.
 
     Returns
     -------
@@ -98,7 +103,7 @@ def fix_gauge(solution: Solution, two_surfaces: bool) -> tuple[ViewGeometry, Flo
     matrices = flat.matrices()
     least = int(np.argmin(np.abs(old.tilt_deg)))
     m = matrices[least]
-    move = np.array([0.0, 0.0, -float(np.mean(levels))])
+    move = np.array([0.0, 0.0, z_shift_px - float(np.mean(levels))])
     move[:2] = np.linalg.solve(m[:, :2], flat.shift_px[least] - m[:, 2] * move[2])
     labels = np.full(len(xyz), -1, np.intp)
     labels[good] = surface

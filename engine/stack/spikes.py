@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -10,11 +12,44 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.progress import SILENT, Monitor
 
 Patch = tuple[float, float, float]
 
 _CELL = 16  # pixels over which the local deviation is taken
 _HALF = 15  # the local mean is that of 31 x 31 pixels
+
+
+@dataclass(frozen=True)
+class SpikeCriteria:
+    """What counts as a spike.
+
+    Attributes
+    ----------
+    peak_sd : float
+        Deviation from the local median that makes a candidate, local standard deviations.
+    difference_sd : float
+        Drop to the pixels around it that a candidate must have, local standard deviations.
+    radius_px : float
+        Largest radius of an ordinary spike.
+    big_difference_sd, giant_sd : float
+        A larger patch needs this drop between neighbouring pixels and this deviation.
+    grow_px : float
+        A larger patch may exceed ``radius_px`` by this much.
+    edge_exclusion_px : int
+        Pixels along the edges that are not searched.
+    """
+
+    peak_sd: float = 8.0
+    difference_sd: float = 6.0
+    radius_px: float = 4.2
+    big_difference_sd: float = 19.0
+    giant_sd: float = 12.0
+    grow_px: float = 4.0
+    edge_exclusion_px: int = 4
+
+
+USUAL = SpikeCriteria()
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator,unused-ignore]
@@ -97,16 +132,7 @@ def _grown(a: Any, residual: Any, sd: Any, cell: int, edge: int, limits: Any, la
     return found
 
 
-def find_spikes(
-    image: npt.NDArray[Any],
-    peak_sd: float = 8.0,
-    difference_sd: float = 6.0,
-    radius_px: float = 4.2,
-    big_difference_sd: float = 19.0,
-    giant_sd: float = 12.0,
-    grow_px: float = 4.0,
-    edge_exclusion_px: int = 4,
-) -> list[Patch]:
+def find_spikes(image: npt.NDArray[Any], criteria: SpikeCriteria = USUAL) -> list[Patch]:
     """Find the spikes of a view; gold beads, dark or light, are left alone.
 
     A spike rises by many local deviations from one pixel to the next but one, both ways or
@@ -115,18 +141,7 @@ def find_spikes(
     Parameters
     ----------
     image : (ny, nx)
-    peak_sd : float
-        Deviation from the local median that makes a candidate, local standard deviations.
-    difference_sd : float
-        Drop to the pixels around it that a candidate must have, local standard deviations.
-    radius_px : float
-        Largest radius of an ordinary spike.
-    big_difference_sd, giant_sd : float
-        A larger patch needs this drop between neighbouring pixels and this deviation.
-    grow_px : float
-        A larger patch may exceed ``radius_px`` by this much.
-    edge_exclusion_px : int
-        Pixels along the edges that are not searched.
+    criteria : SpikeCriteria
 
     Returns
     -------
@@ -149,26 +164,23 @@ def find_spikes(
     _residual(a, _HALF, _CELL, residual, power)
     sd = 1.2533 * ndimage.median_filter(power, 5, mode="nearest")
     sd = np.maximum(sd, max(0.3 * float(np.median(sd)), 1e-12))
-    limits = (peak_sd, difference_sd, radius_px, big_difference_sd, giant_sd)
-    largest = int(np.pi * (radius_px + grow_px) ** 2)
-    edge = max(edge_exclusion_px, 2)
+    c = criteria
+    limits = (c.peak_sd, c.difference_sd, c.radius_px, c.big_difference_sd, c.giant_sd)
+    largest = int(np.pi * (c.radius_px + c.grow_px) ** 2)
+    edge = max(c.edge_exclusion_px, 2)
     patches: list[Patch] = _grown(a, residual, sd, _CELL, edge, limits, largest)
     return patches
 
 
 def erase_spikes(
-    image: npt.NDArray[Any],
-    peak_sd: float = 8.0,
-    difference_sd: float = 6.0,
-    radius_px: float = 4.2,
-    big_difference_sd: float = 19.0,
-    giant_sd: float = 12.0,
-    grow_px: float = 4.0,
-    edge_exclusion_px: int = 4,
+    image: npt.NDArray[Any], criteria: SpikeCriteria = USUAL
 ) -> tuple[npt.NDArray[Any], list[Patch]]:
     """Replace spikes by a plane through the pixels around each, plus their noise.
 
-    Parameters are those of :func:`find_spikes`.
+    Parameters
+    ----------
+    image : (ny, nx)
+    criteria : SpikeCriteria
 
     Returns
     -------
@@ -180,10 +192,7 @@ def erase_spikes(
     InputError
         When the image is not two-dimensional.
     """
-    patches = find_spikes(
-        image, peak_sd, difference_sd, radius_px, big_difference_sd, giant_sd, grow_px,
-        edge_exclusion_px,
-    )  # fmt: skip
+    patches = find_spikes(image, criteria)
     cleaned = image.copy()
     ny, nx = image.shape
     rng = np.random.default_rng(0)
@@ -203,3 +212,58 @@ def erase_spikes(
             value = np.clip(np.rint(value), limits.min, limits.max)
         part[inner] = value.astype(image.dtype)
     return cleaned, patches
+
+
+@dataclass(frozen=True)
+class ErasedPatch:
+    """One erased patch: view from 0, centre in index coordinates, radius in pixels."""
+
+    view: int
+    x: float
+    y: float
+    radius_px: float
+
+
+def erase_stack(
+    stack: npt.NDArray[Any],
+    criteria: SpikeCriteria = USUAL,
+    *,
+    out: npt.NDArray[Any],
+    monitor: Monitor = SILENT,
+) -> list[ErasedPatch]:
+    """Erase the spikes of all views, two at a time, view by view from ``stack`` into ``out``.
+
+    Views with pixels that are not numbers are copied as they are.
+
+    Parameters
+    ----------
+    stack : (n_views, ny, nx)
+        Anything that gives a view when indexed.
+    criteria : SpikeCriteria
+    out : (n_views, ny, nx)
+        Of the same shape and type; may be memory-mapped.
+
+    Returns
+    -------
+    list of ErasedPatch, view by view
+
+    Raises
+    ------
+    InputError
+        When ``out`` does not fit.
+    """
+    if stack.shape != out.shape or stack.dtype.newbyteorder("=") != out.dtype:
+        raise InputError(f"{out.dtype} {out.shape} cannot take a stack of {stack.dtype} "
+                         f"{stack.shape}")  # fmt: skip
+
+    def one(v: int) -> list[Patch]:
+        out[v], patches = erase_spikes(np.asarray(stack[v]), criteria)
+        return patches
+
+    found: list[list[Patch]] = []
+    with ThreadPoolExecutor(2) as pool:
+        # A few at a time, so that cancelling does not wait for all of them.
+        for first in range(0, len(stack), 4):
+            monitor.step(first, len(stack), "erasing spikes")
+            found += pool.map(one, range(first, min(first + 4, len(stack))))
+    return [ErasedPatch(v, *patch) for v, some in enumerate(found) for patch in some]
