@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
-from tiltwright.engine.fiducials.centre import ball_template, localise, noise_model
+from tiltwright.engine.fiducials.background import background_power, stabilise, window_px
+from tiltwright.engine.fiducials.centre import localise, matched_filter, template_spectra
+from tiltwright.engine.fiducials.template import ball_template
 from tiltwright.engine.progress import SILENT, Monitor
 
 Floats = npt.NDArray[np.float64]
@@ -185,10 +187,12 @@ def detect_beads(
     )
     grid = np.stack([x + np.clip(dx, -0.5, 0.5), y + np.clip(dy, -0.5, 0.5)], axis=1)
     xy = grid.astype(np.float64) * factor + (factor - 1) / 2
-    fit = localise(
-        image, xy, ball_template(diameter_px, reach=0.8), search_px=0.3 * diameter_px,
-        noise=noise_model(image),
-    )  # fmt: skip
+    side = window_px(diameter_px)
+    even = stabilise(image)
+    ball = ball_template(diameter_px)
+    power = background_power(even, xy[:0], score[:0], ball, side)
+    matched = matched_filter(ball, template_spectra(ball, side), power)
+    fit = localise(even, xy, matched, search_px=0.3 * diameter_px)
     contrast = fit.amplitude if light else -fit.amplitude
     keep = fit.ok & (contrast > 0) & (fit.score > min_score)
     if not keep.any():
