@@ -72,8 +72,9 @@ def stabilise(image: npt.NDArray[np.generic], noise: tuple[float, float] | None 
     ``noise`` as from :func:`noise_model`, which is asked by default.
     """
     a, b = noise_model(image) if noise is None else noise
-    level = max(a + b * float(np.mean(image[::4, ::4])), 1e-12)
-    if b * float(np.std(image[::4, ::4])) < 1e-3 * level:
+    some = image[::4, ::4].astype(np.float32)
+    level = max(a + b * float(some.mean()), 1e-12)
+    if b * float(some.std()) < 1e-3 * level:
         return np.asarray(image, np.float32) / np.float32(np.sqrt(level))
     scaled: Image = _stabilise(image, a, b, 0.05 * level)
     return scaled
@@ -83,7 +84,7 @@ def window_px(diameter_px: float) -> int:
     """Side of the square around a bead in which it is seen against the background."""
     from scipy.fft import next_fast_len
 
-    return 2 * int(next_fast_len(int(np.ceil(2.6 * diameter_px))))
+    return 2 * int(next_fast_len(int(np.ceil(2 * diameter_px))))
 
 
 def background_power(

@@ -130,86 +130,111 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True)
+def _window(image, qx, qy, near, xy, amplitude, profile, radius, out):  # type: ignore[no-untyped-def]
+    """Copy the window around pixel ``qx, qy`` without the beads ``near`` and without its mean.
+
+    What lies beyond the image is 0; returns the borders of the image within the window.
+    """
+    side = out.shape[0]
+    ox, oy = qx - side // 2, qy - side // 2
+    x0, y0 = max(0, -ox), max(0, -oy)
+    x1, y1 = min(side, image.shape[1] - ox), min(side, image.shape[0] - oy)
+    out[:] = 0
+    for y in range(y0, y1):
+        out[y, x0:x1] = image[oy + y, ox + x0 : ox + x1]
+    if near.size:
+        subtract(out, xy[near], amplitude[near], profile, radius, ox, oy)
+    level, count = 0.0, 0
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            if (x - side // 2) ** 2 + (y - side // 2) ** 2 > 0.5 * radius * radius:
+                level += out[y, x]
+                count += 1
+    mean = np.float32(level / max(count, 1))
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            out[y, x] -= mean
+    out[:y0] = 0
+    out[y1:] = 0
+    out[:, :x0] = 0
+    out[:, x1:] = 0
+    return x0, x1, y0, y1
+
+
+@numba.njit(nogil=True, cache=True)
+def _seen(table, profile, radius, cx, cy, x0, x1, y0, y1):  # type: ignore[no-untyped-def]
+    """What the three filters of ``table`` say of a bead of amplitude 1 at ``cx, cy``."""
+    s0 = s1 = s2 = 0.0
+    for y in range(max(y0, int(np.ceil(cy - radius))), min(y1, int(cy + radius) + 1)):
+        for x in range(max(x0, int(np.ceil(cx - radius))), min(x1, int(cx + radius) + 1)):
+            r2 = (x - cx) ** 2 + (y - cy) ** 2
+            if r2 < radius * radius:
+                t = value(profile, np.sqrt(r2))[0]
+                s0 += t * table[0, y, x]
+                s1 += t * table[1, y, x]
+                s2 += t * table[2, y, x]
+    return s0, s1, s2
+
+
+@numba.njit(nogil=True, cache=True)
 def _fit(image, xy, profile, radius, search, bank, info, out, amp, ok):  # type: ignore[no-untyped-def]
     """Fit every bead with its neighbours subtracted; three sweeps settle the overlaps."""
     ny, nx = image.shape
     side, phases = bank.shape[3], bank.shape[0]
     half = side // 2
-    near = np.empty(xy.shape[0], np.int64)
+    indices = np.empty(xy.shape[0], np.int64)
     clean = np.empty((side, side), np.float32)
-    rest = np.empty((side, side), np.float32)
+    flat = clean.reshape(side * side)
     det = info[1] * info[2] - info[3] * info[3]
-    alone = np.empty((1, 2))
-    one = np.empty(1)
     for sweep in range(3):
         for k in range(xy.shape[0]):
-            n_near = _neighbours(xy, k, 0.75 * side + radius + search, near)
-            if sweep > 0 and n_near == 0:
+            near = indices[: _neighbours(xy, k, half + radius, indices)]
+            if sweep > 0 and near.size == 0:
                 continue
             cx, cy, a = out[k, 0], out[k, 1], amp[k]
-            px = py = -(10**9)
-            qx = qy = i = j = 0
+            qx = qy = i = j = -(10**9)
+            x0 = x1 = y0 = y1 = 0
+            c0 = c1 = c2 = 0.0
+            table = bank[0, 0]
+            still = False
             ok[k] = False
-            for it in range(20):
+            for it in range(16):
                 # window and filter stand still in the end: at their borders they would cycle
-                moving = it < 5
-                if moving:
-                    qx, qy = int(np.rint(cx)), int(np.rint(cy))
-                if qx < 0 or qy < 0 or qx >= nx or qy >= ny:
-                    break
-                x0, y0 = max(0, qx - half), max(0, qy - half)
-                x1, y1 = min(nx, qx - half + side), min(ny, qy - half + side)
-                if qx != px or qy != py:
-                    px, py = qx, qy
-                    clean[:] = 0
-                    level = 0.0
-                    for y in range(y0, y1):
-                        for x in range(x0, x1):
-                            clean[y - qy + half, x - qx + half] = image[y, x]
-                    for m in range(n_near):
-                        alone[0] = out[near[m]]
-                        one[0] = amp[near[m]]
-                        subtract(clean, alone, one, profile, radius, qx - half, qy - half)
-                    count = 0
-                    for y in range(y0, y1):
-                        for x in range(x0, x1):
-                            r2 = (x - qx) ** 2 + (y - qy) ** 2
-                            if r2 > 0.5 * radius * radius:
-                                level += clean[y - qy + half, x - qx + half]
-                                count += 1
-                    level /= max(count, 1)
-                rest[:] = 0
-                for y in range(y0, y1):
-                    for x in range(x0, x1):
-                        rest[y - qy + half, x - qx + half] = (
-                            clean[y - qy + half, x - qx + half] - np.float32(level)
+                if not still:
+                    px, py = int(np.rint(cx)), int(np.rint(cy))
+                    if px < 0 or py < 0 or px >= nx or py >= ny:
+                        break
+                    moved = px != qx or py != qy
+                    if moved:
+                        qx, qy = px, py
+                        x0, x1, y0, y1 = _window(
+                            image, qx, qy, near, out, amp, profile, radius, clean
                         )
-                alone[0, 0], alone[0, 1] = cx, cy
-                one[0] = a
-                # what lies beyond the image is believed to be as the model says: no residual
-                subtract(
-                    rest[y0 - qy + half : y1 - qy + half, x0 - qx + half : x1 - qx + half],
-                    alone, one, profile, radius, x0, y0,
-                )  # fmt: skip
-                if moving:
-                    i = min(int((cx - qx + 0.5) * phases), phases - 1)
-                    j = min(int((cy - qy + 0.5) * phases), phases - 1)
-                table = bank[j, i]
-                flat = rest.reshape(side * side)
-                a += _dot(flat, table[0].reshape(side * side)) / info[0]
-                if it == 0 and amp[k] == 0.0:
-                    continue
-                gx = _dot(flat, table[1].reshape(side * side)) / a
-                gy = _dot(flat, table[2].reshape(side * side)) / a
+                    pi = min(int((cx - qx + 0.5) * phases), phases - 1)
+                    pj = min(int((cy - qy + 0.5) * phases), phases - 1)
+                    if moved or pi != i or pj != j:
+                        i, j = pi, pj
+                        table = bank[j, i]
+                        c0 = _dot(flat, table[0].reshape(side * side))
+                        c1 = _dot(flat, table[1].reshape(side * side))
+                        c2 = _dot(flat, table[2].reshape(side * side))
+                # beyond the image the model is believed: no residual there
+                s0, s1, s2 = _seen(
+                    table, profile, radius, cx - qx + half, cy - qy + half, x0, x1, y0, y1
+                )
+                a += (c0 - a * s0) / info[0]
+                gx, gy = c1 / a - s1, c2 / a - s2
                 sx = min(max((info[2] * gx - info[3] * gy) / det, -0.7), 0.7)
                 sy = min(max((info[1] * gy - info[3] * gx) / det, -0.7), 0.7)
                 cx += sx
                 cy += sy
                 if (cx - xy[k, 0]) ** 2 + (cy - xy[k, 1]) ** 2 > search * search:
                     break
-                if sx * sx + sy * sy < 1e-6 and not moving or it > 1 and sx * sx + sy * sy < 1e-8:
+                step = sx * sx + sy * sy
+                if still and step < 1e-6:
                     ok[k] = True
                     break
+                still = still or step < 1e-3 or it > 5
             if ok[k]:
                 out[k, 0], out[k, 1], amp[k] = cx, cy, a
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from tiltwright.engine.fiducials import background, centre, detect, template
 from tiltwright.engine.fiducials.build import FiducialTracks, build_fiducial_model
 from tiltwright.engine.fiducials.motion import Bools
+from tiltwright.engine.fiducials.template import Image
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
 
@@ -17,37 +19,23 @@ _TEMPLATE_VIEWS = 12
 
 
 class _Centring:
-    """Localises beads in the views of a stack; its template and spectra improve by rounds."""
+    """Localises beads in the views of a stack; its template improves from round to round."""
 
     def __init__(
-        self, stack: npt.NDArray[np.generic], detections: list[Floats], diameter_px: float,
-        light: bool,
+        self, stack: npt.NDArray[np.generic], found: Sequence[detect.Detections],
+        diameter_px: float, light: bool,
     ) -> None:  # fmt: skip
-        self.stack, self.detections = stack, detections
-        self.diameter = diameter_px
-        self.sign = 1 if light else -1
+        self.stack, self.diameter = stack, diameter_px
+        self.sign = 1.0 if light else -1.0
         self.side = background.window_px(diameter_px)
-        self.noise = background.noise_model
-        self.centred: dict[int, tuple[Floats, Floats]] = {}
-        self.power: dict[int, background.Image] = {}
+        self.found = [(d.xy, self.sign * d.contrast) for d in found]
+        self.centred = dict(enumerate(self.found))
+        self.power: dict[int, Image] = {}
         self.lock = Lock()
-        ball = template.ball_template(diameter_px)
-        white = centre.white_filter(ball, self.side)
-        for v in range(0, len(stack), max(1, len(stack) // _TEMPLATE_VIEWS)):
-            self._keep(v, self._fit(self._image(v), detections[v], white))
         self._renew()
 
-    def _image(self, view: int) -> background.Image:
+    def _image(self, view: int) -> Image:
         return background.stabilise(np.asarray(self.stack[view]))
-
-    def _fit(self, image, xy, matched, others=None) -> centre.Localised:  # type: ignore[no-untyped-def]
-        return centre.localise(
-            image, xy, matched, search_px=0.35 * self.diameter, others_xy=others
-        )
-
-    def _keep(self, view: int, fit: centre.Localised) -> None:
-        right = fit.ok & (fit.amplitude * self.sign > 0) & (fit.score > 4)
-        self.centred[view] = fit.xy[right], fit.amplitude[right]
 
     def _renew(self) -> None:
         """The beads centred in the last round show what a bead looks like."""
@@ -59,7 +47,6 @@ class _Centring:
             self.diameter,
         )
         self.spectra = centre.template_spectra(self.template, self.side)
-        self.white = centre.white_filter(self.template, self.side)
         self.centred.clear()
 
     def __call__(self, view: int, guesses: Floats) -> tuple[Floats, Floats, Floats, Bools]:
@@ -69,20 +56,16 @@ class _Centring:
         with self.lock:
             if view in self.centred:
                 self._renew()
-            bead, spectra, white = self.template, self.spectra, self.white
-        power = self.power.get(view)
-        if power is None:
-            found = self._fit(image, self.detections[view], white)
-            ok = found.ok & (found.amplitude * self.sign > 0)
-            power = background.background_power(
-                image, found.xy[ok], found.amplitude[ok], bead, self.side
+            bead, spectra = self.template, self.spectra
+        if view not in self.power:
+            self.power[view] = background.background_power(
+                image, *self.found[view], bead, self.side
             )
-            self.power[view] = power
-        matched = centre.matched_filter(bead, spectra, power)
-        fit = self._fit(image, guesses + middle, matched)
-        with self.lock:
-            self._keep(view, fit)
+        matched = centre.matched_filter(bead, spectra, self.power[view])
+        fit = centre.localise(image, guesses + middle, matched, search_px=0.35 * self.diameter)
         ok = fit.ok & (fit.amplitude * self.sign > 0) & (fit.score > 4)
+        with self.lock:
+            self.centred[view] = fit.xy[ok], fit.amplitude[ok]
         return fit.xy - middle, fit.sigma_px, fit.score, ok
 
 
@@ -110,7 +93,7 @@ def build_from_stack(
     ny, nx = stack.shape[1:]
     middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
     found = detect.detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
-    localise = _Centring(stack, [d.xy for d in found], diameter_px, light)
+    localise = _Centring(stack, found, diameter_px, light)
     return build_fiducial_model(
         [d.xy - middle for d in found],
         tilt_deg,
