@@ -371,37 +371,3 @@ class Tracker:
                 s.lost[int(v)] = f"only {m} of {e} expected beads fit"
                 s.index[:, v] = -1
                 s.xy[:, v] = np.nan
-
-
-def make_tracks(
-    detections: Sequence[Floats],
-    nominal: ViewGeometry,
-    usable: Bools,
-    size_px: tuple[int, int],
-    diameter_px: float,
-    priors: Priors,
-    strongest: int | None = None,
-    monitor: Monitor = SILENT,
-) -> Tracker | None:
-    """Match the detections of all views into tracks through the tilt geometry.
-
-    See :class:`Tracker` for the parameters.
-
-    Returns
-    -------
-    The tracker with its ``state``; None when the views at low tilt agree on too few points.
-    """
-    tracker = Tracker(
-        detections,
-        nominal,
-        usable,
-        size_px,
-        diameter_px,
-        priors,
-        strongest=strongest,
-        monitor=monitor,
-    )
-    if not tracker.start():
-        return None
-    tracker.grow()
-    return tracker
