@@ -16,6 +16,7 @@ from tiltwright.engine.fiducials.background import (
 )
 from tiltwright.engine.fiducials.centre import localise, matched_filter, template_spectra
 from tiltwright.engine.fiducials.detect import detect_all, detect_beads, refine_diameter
+from tiltwright.engine.fiducials.from_stack import Centring
 from tiltwright.engine.fiducials.template import ball_template, build_template
 
 
@@ -208,7 +209,8 @@ def test_the_power_of_the_background_is_that_of_its_filter():
     noise[:, 360:380] += 30
     steady = background_power(noise.astype(np.float32), none, none[:, 0], ball, side)
     assert np.median(steady) < 1.3
-    assert (background_power(np.ones((20, 20), np.float32), none, none[:, 0], ball, 48) == 1).all()
+    small = background_power(np.ones((20, 20), np.float32), none, none[:, 0], ball, 48)
+    assert (small.ravel()[1:] == 1).all()
 
 
 def poisson_bound(diameter, dose, depth):
@@ -257,3 +259,22 @@ def test_beads_at_the_rim_and_gaps():
         localise(cut[0], guess, white(template))
     with pytest.raises(DataError, match="stands alone"):
         build_template([cut], [guess[:0]], [guess[:0, 0]], 9.0)
+
+
+def test_beads_in_a_field_too_dense_for_a_template_are_centred_all_the_same():
+    image, xy = phantom(n=10, seed=3, dose=0)
+    image = image * np.roll(image, (0, 13), axis=(0, 1)) / 1000
+    noisy = np.random.default_rng(0).poisson(0.365 * image).astype(np.int16)
+    pairs = np.concatenate([xy, xy + np.array([13, 0])])
+    pairs = pairs[pairs[:, 0] < 480]
+    with pytest.raises(DataError):
+        build_template([stabilise(noisy)], [pairs], [np.full(len(pairs), -20.0)], 9.0)
+    found = detect_beads(noisy, 9.0)
+    centring = Centring(noisy[None], [found], 9.0, light=False)
+    middle = (np.array(noisy.shape[::-1]) - 1) / 2
+    centre, sigma, score, ok = centring(0, pairs - middle + 0.2)
+    assert ok.mean() > 0.9
+    error = (centre + middle - pairs)[ok]
+    assert np.sqrt(np.mean(error**2)) < 0.15
+    assert (score[ok] > 4).all()
+    assert np.isfinite(sigma[ok]).all()

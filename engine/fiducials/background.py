@@ -98,17 +98,22 @@ def background_power(
     xy, amplitude
         ``(n, 2)`` index coordinates and ``(n,)`` of the beads to leave out.
     side
-        Pixels along a side of the spectrum.
+        Pixels along a side of the spectrum, an even number.
 
     Returns
     -------
-    (side, side // 2 + 1) float32, as ``rfft2``; 1 for white noise of variance 1.
+    (side, side // 2 + 1) float32, as ``rfft2``; 1 for white noise of variance 1, which is also
+    the answer for an image smaller than the square. Infinite at frequency 0.
     """
     from scipy import fft, ndimage
 
     ny, nx = image.shape
+    half = side // 2
+    power: Image = np.ones((side, half + 1), np.float32)
+    # the mean of a patch is taken out of it: nothing is known of the lowest frequency
+    power[0, 0] = np.inf
     if min(ny, nx) < side:
-        return np.ones((side, side // 2 + 1), np.float32)
+        return power
     rest = image.copy()
     subtract(rest, xy, amplitude, template.profile, template.radius_px, 0.0, 0.0)
     stride = side if ny * nx > 120 * side * side else side // 2
@@ -117,10 +122,10 @@ def background_power(
     line = np.hanning(side + 1)[:side].astype(np.float32)
     window = line[:, None] * line
     window /= np.sqrt((window**2).sum())
-    waves = fft.fft2((patches - patches.mean((1, 2), keepdims=True)) * window)
+    waves = fft.rfft2((patches - patches.mean((1, 2), keepdims=True)) * window)
     log = np.log(waves.real**2 + waves.imag**2 + np.float32(1e-6)).mean(0)
-    log = ndimage.gaussian_filter(log, 0.7, mode="wrap")
-    power: Image = (np.exp(log[:, : side // 2 + 1]) * np.float32(_GEOMETRIC)).astype(np.float32)
-    # the mean of a patch was taken out of it: nothing is known of the lowest frequency
+    opposite = log[-np.arange(side) % side, half - 1 : 0 : -1]
+    smooth = ndimage.gaussian_filter(np.concatenate([log, opposite], 1), 0.7, mode="wrap")
+    power[:] = np.exp(smooth[:, : half + 1]) * np.float32(_GEOMETRIC)
     power[0, 0] = np.inf
     return power

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.errors import DataError
 from tiltwright.engine.fiducials import background, centre, detect, template
 from tiltwright.engine.fiducials.build import FiducialTracks, build_fiducial_model
 from tiltwright.engine.fiducials.motion import Bools
@@ -18,18 +20,26 @@ from tiltwright.engine.progress import SILENT, Monitor
 _TEMPLATE_VIEWS = 12
 
 
-class _Centring:
-    """Localises beads in the views of a stack; its template improves from round to round."""
+class Centring:
+    """Localises beads in the views of a stack; its template improves from round to round.
+
+    Calls are those of :data:`~tiltwright.engine.fiducials.build.Localise`, and may be made for
+    several views at once. ``found`` are the detections of every view, ``skip`` tells views that
+    show nothing.
+    """
 
     def __init__(
         self, stack: npt.NDArray[np.generic], found: Sequence[detect.Detections],
-        diameter_px: float, light: bool,
+        diameter_px: float, light: bool, skip: Bools | None = None,
     ) -> None:  # fmt: skip
         self.stack, self.diameter = stack, diameter_px
         self.sign = 1.0 if light else -1.0
         self.side = background.window_px(diameter_px)
         self.found = [(d.xy, self.sign * d.contrast) for d in found]
-        self.centred = dict(enumerate(self.found))
+        self.centred = {
+            v: beads for v, beads in enumerate(self.found) if skip is None or not skip[v]
+        }
+        self.template = template.ball_template(diameter_px, reach=1.3)
         self.power: dict[int, Image] = {}
         self.lock = Lock()
         self._renew()
@@ -40,12 +50,14 @@ class _Centring:
     def _renew(self) -> None:
         """The beads centred in the last round show what a bead looks like."""
         views = sorted(self.centred)[:: max(1, len(self.centred) // _TEMPLATE_VIEWS)]
-        self.template = template.build_template(
-            [self._image(v) for v in views],
-            [self.centred[v][0] for v in views],
-            [self.centred[v][1] for v in views],
-            self.diameter,
-        )
+        # In a field so dense that no bead stands alone the template of before must do.
+        with suppress(DataError):
+            self.template = template.build_template(
+                [self._image(v) for v in views],
+                [self.centred[v][0] for v in views],
+                [self.centred[v][1] for v in views],
+                self.diameter,
+            )
         self.spectra = centre.template_spectra(self.template, self.side)
         self.centred.clear()
 
@@ -93,7 +105,7 @@ def build_from_stack(
     ny, nx = stack.shape[1:]
     middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
     found = detect.detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
-    localise = _Centring(stack, found, diameter_px, light)
+    localise = Centring(stack, found, diameter_px, light, skip)
     return build_fiducial_model(
         [d.xy - middle for d in found],
         tilt_deg,
