@@ -9,9 +9,9 @@ import pytest
 
 from tiltwright.engine.errors import Cancelled, DataError, InputError
 from tiltwright.engine.fiducials.build import assign_surfaces, build_fiducial_model, same_images
+from tiltwright.engine.fiducials.match import mutual_nearest, vote_displacement
 from tiltwright.engine.fiducials.motion import Priors, bundle, fit_view
 from tiltwright.engine.fiducials.seed import depth_votes, spread_choice
-from tiltwright.engine.fiducials.track import mutual_nearest, vote_displacement
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.progress import Monitor
 

@@ -11,7 +11,7 @@ import numpy as np
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.fiducials.motion import Bools, Priors
 from tiltwright.engine.fiducials.seed import Ints, spread_choice
-from tiltwright.engine.fiducials.track import Tracker, make_tracks
+from tiltwright.engine.fiducials.track import Tracker
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
@@ -35,8 +35,8 @@ class FiducialTracks:
     surface : (n_tracks,) int
         0 bottom, 1 top (all 0 on one surface).
     xyz : (n_tracks, 3)
-    all_xy : (n_all, n_views, 2)
-        All good tracks, the chosen ones first.
+    all_xy, all_sigma_px : (n_all, n_views, 2), (n_all, n_views)
+        All good tracks, the chosen ones first, and the uncertainty of their points.
     lost_views : dict
         View (0-based) to the reason why its beads do not fit.
     geometry : ViewGeometry
@@ -52,6 +52,7 @@ class FiducialTracks:
     surface: Ints
     xyz: Floats
     all_xy: Floats
+    all_sigma_px: Floats
     lost_views: dict[int, str]
     geometry: ViewGeometry
     axis_deg: float
@@ -237,7 +238,7 @@ def build_fiducial_model(
             np.where(np.isfinite(prealign_shift_px), prealign_shift_px, 0)
         )
     depth = 0.3 * max(size_px)
-    tracker = make_tracks(
+    tracker = Tracker(
         lists,
         nominal,
         usable,
@@ -247,11 +248,12 @@ def build_fiducial_model(
         strongest=max(20, 3 * n_fiducials),
         monitor=monitor,
     )
-    if tracker is None:
+    if not tracker.start():
         raise DataError(
             "fiducial model: the views at low tilt do not agree on the positions of 4 beads; "
             "check the bead diameter, the tilt angles and the tilt axis angle"
         )
+    tracker.grow()
     s = tracker.state
     log = [f"{len(s.xyz)} beads tracked in {int(s.in_model.sum())} of {int(usable.sum())} views"]
     sigma = np.where(s.index >= 0, s.sigma_px, np.nan)
@@ -281,7 +283,7 @@ def build_fiducial_model(
     # Completeness counts most: a bead seen in half of the views is worth an eighth.
     quality = (seen[good] / s.in_model.sum()) ** 3 / (1 + rms / np.median(rms))
     chosen = spread_choice(xyz, quality, n_fiducials, surface)
-    rest = np.setdiff1d(np.arange(len(xyz)), chosen)
+    order = np.concatenate([chosen, np.setdiff1d(np.arange(len(xyz)), chosen)])
     log += [f"view {v + 1} lost: {why}" for v, why in sorted(s.lost.items())]
     return FiducialTracks(
         xy[chosen],
@@ -289,7 +291,8 @@ def build_fiducial_model(
         score[chosen],
         surface[chosen],
         xyz[chosen],
-        xy[np.concatenate([chosen, rest])],
+        xy[order],
+        sigma[order],
         dict(sorted(s.lost.items())),
         s.geometry,
         float(np.mean(s.geometry.axis_deg[s.in_model])),

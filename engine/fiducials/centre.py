@@ -1,34 +1,23 @@
-"""Near-optimal centres of beads: weighted least squares of a measured radial template.
+"""Near-optimal centres of beads: a template matched against the measured background.
 
+Maximum likelihood for a known shape in stationary noise of known spectrum: the residual is
+correlated with the template and its derivatives divided by the power of the background.
 The bound of the tests: Ober, Ram & Ward 2004, doi:10.1016/S0006-3495(04)74193-4
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from tiltwright.engine.errors import DataError, InputError
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.fiducials.template import BeadTemplate, Floats, Image, subtract, value
 
-Floats = npt.NDArray[np.float64]
-AnyFloats = npt.NDArray[np.floating]
-STEP_PX = 0.1
-
-
-@dataclass(frozen=True)
-class BeadTemplate:
-    """A rotationally symmetric bead, 1 at the centre and 0 from ``radius_px`` outwards.
-
-    ``profile`` is sampled every 0.1 px from ``r = 0``; pixel integration is part of it.
-    """
-
-    profile: Floats
-    diameter_px: float
-    radius_px: float
+_PHASES = 4
+"""Positions within a pixel, per axis, for which the filters are made."""
 
 
 @dataclass(frozen=True)
@@ -43,231 +32,232 @@ class Localised:
     ok: npt.NDArray[np.bool_]
 
 
-def _finish(r: AnyFloats, values: AnyFloats, diameter: float, radius: float) -> BeadTemplate:
-    from scipy.interpolate import CubicSpline
+@dataclass(frozen=True)
+class MatchedFilter:
+    """Filters that read amplitude and displacement of a bead off a residual.
 
-    spline = CubicSpline(r, values, bc_type="clamped")
-    grid = np.arange(int(np.ceil(radius / STEP_PX)) + 3) * STEP_PX
-    profile = np.where(grid < radius, spline(np.minimum(grid, radius)), 0.0)
-    return BeadTemplate(np.asarray(profile / profile[0], dtype=np.float64), diameter, radius)
-
-
-def ball_template(diameter_px: float, *, blur_px: float = 0.6, reach: float = 1.0) -> BeadTemplate:
-    """Analytic template: the projection of a ball, blurred by a Gaussian of ``blur_px``.
-
-    ``reach`` is the radius of the fit in bead diameters.
+    Attributes
+    ----------
+    template : BeadTemplate
+    bank : (phases, phases, 3, side, side) float32
+        For each position within a pixel (y, x): the template, its derivative by x and by y,
+        each over the power of the background; the window's middle pixel is ``side // 2``.
+    information : (4,)
+        Of amplitude, x, y, and x with y, for a bead of amplitude 1.
     """
-    if not diameter_px > 1:
-        raise InputError(f"bead diameter {diameter_px} px is too small, give more than 1 px")
-    radius = max(reach * diameter_px, diameter_px / 2 + 2.5)
-    half, step = int(np.ceil(radius + 4)), 0.25
-    from scipy.ndimage import gaussian_filter
 
-    axis = np.arange(-half / step, half / step + 1) * step
-    square = (diameter_px / 2) ** 2 - axis[:, None] ** 2 - axis[None, :] ** 2
-    image = gaussian_filter(np.sqrt(np.maximum(square, 0)), blur_px / step)
-    middle = len(axis) // 2
-    line = image[middle, middle:]
-    n = int(radius / step)
-    r = np.arange(n + 1) * step
-    values = line[: n + 1] - line[n]
-    return _finish(r, values, diameter_px, r[-1])
+    template: BeadTemplate
+    bank: Image
+    information: Floats
 
 
 @numba.njit(nogil=True, cache=True)
-def _block_noise(image):  # type: ignore[no-untyped-def]
-    """Mean and noise variance of blocks of 8 x 8 pixels."""
-    by, bx = (image.shape[0] - 1) // 8, (image.shape[1] - 1) // 8
-    mean, var = np.zeros(by * bx), np.zeros(by * bx)
-    for j in range(by * 8):
-        upper, lower = image[j], image[j + 1]
-        for k in range(bx):
-            total = square = 0.0
-            for i in range(k * 8, k * 8 + 8):
-                a, b = float(upper[i]), float(lower[i])
-                # the mixed second difference is blind to ramps and edges along the axes
-                d = float(lower[i + 1]) - b - float(upper[i + 1]) + a
-                total += a
-                square += d * d
-            mean[j // 8 * bx + k] += total / 64
-            var[j // 8 * bx + k] += square / 256
-    return mean, var
+def _sample(profile, radius, side, phases):  # type: ignore[no-untyped-def]
+    """The template and its derivatives by x and y of the centre, sampled at all phases."""
+    out = np.zeros((phases, phases, 3, side, side), np.float32)
+    for j in range(phases):
+        for i in range(phases):
+            cx = side // 2 + (i + 0.5) / phases - 0.5
+            cy = side // 2 + (j + 0.5) / phases - 0.5
+            for y in range(side):
+                for x in range(side):
+                    dx, dy = x - cx, y - cy
+                    r = np.sqrt(dx * dx + dy * dy)
+                    if r < radius:
+                        t, s = value(profile, r)
+                        out[j, i, 0, y, x] = t
+                        if r > 1e-9:
+                            out[j, i, 1, y, x] = -s * dx / r
+                            out[j, i, 2, y, x] = -s * dy / r
+    return out
 
 
-def noise_model(image: npt.NDArray[np.generic]) -> tuple[float, float]:
-    """Variance of a pixel as ``a + b * mean``, from local differences of ``image`` (ny, nx)."""
-    if min(image.shape) < 9:
-        raise InputError(f"image of {image.shape} is too small for a noise estimate")
-    mean, var = _block_noise(np.asarray(image))
-    keep = var > 0
-    if keep.sum() < 8:
-        return 1.0, 0.0
-    mean, var = mean[keep], var[keep]
-    keep = var < 3 * np.median(var)
-    mean, var = mean[keep], var[keep]
-    level = float(var.mean())
-    spread = float(mean.var())
-    slope = float(np.mean((mean - mean.mean()) * (var - level)) / spread) if spread > 0 else 0.0
-    slope = max(slope, 0.0)
-    return level - slope * float(mean.mean()), slope
+def template_spectra(template: BeadTemplate, side: int) -> npt.NDArray[np.complex64]:
+    """Spectra of the template and its derivatives at all positions within a pixel.
+
+    Made once for many views, see :func:`matched_filter`.
+    """
+    from scipy import fft
+
+    sampled = _sample(template.profile, template.radius_px, side, _PHASES)
+    spectra: npt.NDArray[np.complex64] = fft.rfft2(sampled)
+    return spectra
 
 
-@numba.njit(nogil=True, cache=True, boundscheck=False)
-def _value(profile: Floats, r: float) -> tuple[float, float]:
-    """Value and slope of the profile at ``r`` by a Catmull-Rom cubic."""
-    t = r / STEP_PX
-    i = int(t)
-    if i >= profile.shape[0] - 2:
-        return 0.0, 0.0
-    t -= i
-    p0 = profile[abs(i - 1)]
-    p1, p2, p3 = profile[i], profile[i + 1], profile[i + 2]
-    c1 = 0.5 * (p2 - p0)
-    c2 = p0 - 2.5 * p1 + 2 * p2 - 0.5 * p3
-    c3 = 0.5 * (p3 - p0) + 1.5 * (p1 - p2)
-    return p1 + t * (c1 + t * (c2 + t * c3)), (c1 + t * (2 * c2 + 3 * t * c3)) / STEP_PX
+def matched_filter(
+    template: BeadTemplate, spectra: npt.NDArray[np.complex64], power: Image
+) -> MatchedFilter:
+    """Match ``template`` against a background of ``power`` ``(side, side // 2 + 1)``."""
+    from scipy import fft
+
+    side = power.shape[0]
+    bank: Image = fft.irfft2(spectra / power, s=(side, side))
+    twice = np.full(power.shape[1], 2.0)
+    twice[0] = 1
+    if side % 2 == 0:
+        twice[-1] = 1
+    t, x, y = spectra[0, 0].astype(np.complex128)
+    known = twice / power / side**2
+    pairs = ((t, t), (x, x), (y, y), (x, y))
+    return MatchedFilter(
+        template, bank, np.array([np.sum((a * b.conj()).real * known) for a, b in pairs])
+    )
+
+
+def white_filter(template: BeadTemplate, side: int) -> MatchedFilter:
+    """Match ``template`` where nothing is known of the background but that its mean varies."""
+    power = np.ones((side, side // 2 + 1), np.float32)
+    power[0, 0] = np.inf
+    return matched_filter(template, template_spectra(template, side), power)
 
 
 @numba.njit(nogil=True, cache=True)
-def _fit(image, xy, n_fit, profile, radius, search, noise, xy_out, amp, back, info):  # type: ignore[no-untyped-def]
+def _neighbours(xy, k, reach, out):  # type: ignore[no-untyped-def]
+    n = 0
+    for j in range(xy.shape[0]):
+        if j != k and (xy[j, 0] - xy[k, 0]) ** 2 + (xy[j, 1] - xy[k, 1]) ** 2 < reach * reach:
+            out[n] = j
+            n += 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for i in range(a.shape[0]):
+        total += a[i] * b[i]
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def _window(image, qx, qy, near, xy, amplitude, profile, radius, out):  # type: ignore[no-untyped-def]
+    """Copy the window around pixel ``qx, qy`` without the beads ``near`` and without its mean.
+
+    What lies beyond the image is 0; returns the borders of the image within the window.
+    """
+    side = out.shape[0]
+    ox, oy = qx - side // 2, qy - side // 2
+    x0, y0 = max(0, -ox), max(0, -oy)
+    x1, y1 = min(side, image.shape[1] - ox), min(side, image.shape[0] - oy)
+    out[:] = 0
+    for y in range(y0, y1):
+        out[y, x0:x1] = image[oy + y, ox + x0 : ox + x1]
+    if near.size:
+        subtract(out, xy[near], amplitude[near], profile, radius, ox, oy)
+    level, count = 0.0, 0
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            if (x - side // 2) ** 2 + (y - side // 2) ** 2 > 0.5 * radius * radius:
+                level += out[y, x]
+                count += 1
+    mean = np.float32(level / max(count, 1))
+    for y in range(y0, y1):
+        for x in range(x0, x1):
+            out[y, x] -= mean
+    out[:y0] = 0
+    out[y1:] = 0
+    out[:, :x0] = 0
+    out[:, x1:] = 0
+    return x0, x1, y0, y1
+
+
+@numba.njit(nogil=True, cache=True)
+def _seen(table, profile, radius, cx, cy, x0, x1, y0, y1):  # type: ignore[no-untyped-def]
+    """What the three filters of ``table`` say of a bead of amplitude 1 at ``cx, cy``."""
+    s0 = s1 = s2 = 0.0
+    for y in range(max(y0, int(np.ceil(cy - radius))), min(y1, int(cy + radius) + 1)):
+        for x in range(max(x0, int(np.ceil(cx - radius))), min(x1, int(cx + radius) + 1)):
+            r2 = (x - cx) ** 2 + (y - cy) ** 2
+            if r2 < radius * radius:
+                t = value(profile, np.sqrt(r2))[0]
+                s0 += t * table[0, y, x]
+                s1 += t * table[1, y, x]
+                s2 += t * table[2, y, x]
+    return s0, s1, s2
+
+
+@numba.njit(nogil=True, cache=True)
+def _fit(image, xy, profile, radius, search, bank, info, out, amp, ok):  # type: ignore[no-untyped-def]
     """Fit every bead with its neighbours subtracted; three sweeps settle the overlaps."""
     ny, nx = image.shape
-    n = xy.shape[0]
-    half = int(np.ceil(radius + search)) + 1
-    patch = np.zeros((2 * half + 1, 2 * half + 1))
-    m = np.zeros((6, 6))
-    v = np.zeros(6)
-    g = np.zeros(6)
+    side, phases = bank.shape[3], bank.shape[0]
+    half = side // 2
+    indices = np.empty(xy.shape[0], np.int64)
+    clean = np.empty((side, side), np.float32)
+    flat = clean.reshape(side * side)
+    det = info[1] * info[2] - info[3] * info[3]
     for sweep in range(3):
-        for k in range(n):
-            near = False
-            px, py = int(np.round(xy[k, 0])) - half, int(np.round(xy[k, 1])) - half
-            for j in range(n):
-                if (
-                    j == k
-                    or (xy[j, 0] - xy[k, 0]) ** 2 + (xy[j, 1] - xy[k, 1]) ** 2
-                    >= (2 * (radius + search)) ** 2
-                ):
-                    continue
-                if not near:
-                    near = True
-                    patch[:] = 0
-                if amp[j] == 0.0:
-                    continue
-                # what this neighbour adds to the pixels that the fit may touch
-                ox, oy = xy_out[j, 0] - px, xy_out[j, 1] - py
-                for y in range(max(0, int(oy - radius)), min(2 * half, int(oy + radius) + 1) + 1):
-                    for x in range(
-                        max(0, int(ox - radius)), min(2 * half, int(ox + radius) + 1) + 1
-                    ):
-                        e2 = (x - ox) ** 2 + (y - oy) ** 2
-                        if e2 < radius * radius:
-                            tj, _ = _value(profile, np.sqrt(e2))
-                            patch[y, x] += amp[j] * tj
-            if sweep > 0 and not near:
+        for k in range(xy.shape[0]):
+            near = indices[: _neighbours(xy, k, half + radius, indices)]
+            if sweep > 0 and near.size == 0:
                 continue
-            cx, cy = xy_out[k, 0], xy_out[k, 1]
-            ok = False
-            hx, hy = cx, cy
-            moved = 1.0
-            still = 0
+            cx, cy, a = out[k, 0], out[k, 1], amp[k]
+            qx = qy = i = j = -(10**9)
+            x0 = x1 = y0 = y1 = 0
+            c0 = c1 = c2 = 0.0
+            table = bank[0, 0]
+            still = False
+            ok[k] = False
             for it in range(16):
-                # the disk stands still in the end: pixels that come and go at its rim cycle
-                if it < 4 and (it < 2 or moved > 4e-4):
-                    hx, hy = cx, cy
-                else:
-                    still += 1
-                x0, x1 = max(0, int(np.ceil(hx - radius))), min(nx - 1, int(hx + radius))
-                y0, y1 = max(0, int(np.ceil(hy - radius))), min(ny - 1, int(hy + radius))
-                m[:] = 0
-                v[:] = 0
-                chi, count = 0.0, 0
-                a, b0, b1, b2 = amp[k], back[k, 0], back[k, 1], back[k, 2]
-                for y in range(y0, y1 + 1):
-                    for x in range(x0, x1 + 1):
-                        if (x - hx) ** 2 + (y - hy) ** 2 >= radius * radius:
-                            continue
-                        dx, dy = x - cx, y - cy
-                        r = np.sqrt(dx * dx + dy * dy)
-                        t, s = _value(profile, r)
-                        other = patch[y - py, x - px] if near else 0.0
-                        smooth = b0 + b1 * dx + b2 * dy + a * t
-                        # weights from the model, not from the noisy pixel: no bias
-                        w = 1.0
-                        if it > 0:
-                            w = 1 / max(noise[0] + noise[1] * (smooth + other), noise[2])
-                        res = image[y, x] - other - smooth
-                        inv = 1 / r if r > 1e-9 else 0.0
-                        g[0] = t
-                        g[1] = 1.0
-                        g[2] = dx
-                        g[3] = dy
-                        g[4] = -a * s * dx * inv
-                        g[5] = -a * s * dy * inv
-                        chi += w * res * res
-                        count += 1
-                        for p in range(6):
-                            v[p] += w * g[p] * res
-                            for q in range(p + 1):
-                                m[p, q] += w * g[p] * g[q]
-                if count < 0.6 * np.pi * radius * radius:
-                    break
-                free = 4 if it == 0 and a == 0.0 else 6
-                for p in range(6):
-                    for q in range(p):
-                        m[q, p] = m[p, q]
-                for p in range(free):
-                    m[p, p] += 1e-12 * m[p, p] + 1e-30
-                step = np.linalg.solve(m[:free, :free], v[:free])
-                amp[k] += step[0]
-                if free == 6:
-                    sx = min(max(step[4], -0.7), 0.7)
-                    sy = min(max(step[5], -0.7), 0.7)
-                    cx += sx
-                    cy += sy
-                    back[k, 0] += step[1] + b1 * sx + b2 * sy
-                else:
-                    sx = sy = 1.0
-                    back[k, 0] += step[1]
-                back[k, 1] += step[2]
-                back[k, 2] += step[3]
+                # window and filter stand still in the end: at their borders they would cycle
+                if not still:
+                    px, py = int(np.rint(cx)), int(np.rint(cy))
+                    if px < 0 or py < 0 or px >= nx or py >= ny:
+                        break
+                    moved = px != qx or py != qy
+                    if moved:
+                        qx, qy = px, py
+                        x0, x1, y0, y1 = _window(
+                            image, qx, qy, near, out, amp, profile, radius, clean
+                        )
+                    pi = min(int((cx - qx + 0.5) * phases), phases - 1)
+                    pj = min(int((cy - qy + 0.5) * phases), phases - 1)
+                    if moved or pi != i or pj != j:
+                        i, j = pi, pj
+                        table = bank[j, i]
+                        c0 = _dot(flat, table[0].reshape(side * side))
+                        c1 = _dot(flat, table[1].reshape(side * side))
+                        c2 = _dot(flat, table[2].reshape(side * side))
+                # beyond the image the model is believed: no residual there
+                s0, s1, s2 = _seen(
+                    table, profile, radius, cx - qx + half, cy - qy + half, x0, x1, y0, y1
+                )
+                a += (c0 - a * s0) / info[0]
+                gx, gy = c1 / a - s1, c2 / a - s2
+                sx = min(max((info[2] * gx - info[3] * gy) / det, -0.7), 0.7)
+                sy = min(max((info[1] * gy - info[3] * gx) / det, -0.7), 0.7)
+                cx += sx
+                cy += sy
                 if (cx - xy[k, 0]) ** 2 + (cy - xy[k, 1]) ** 2 > search * search:
                     break
-                moved = sx * sx + sy * sy
-                if still > 0 and moved < 1e-7:
-                    cov = np.linalg.inv(m)
-                    scale = max(chi / max(count - 6, 1), 1e-12)
-                    info[k, 0] = np.sqrt(max(0.5 * (cov[4, 4] + cov[5, 5]) * scale, 0.0))
-                    info[k, 1] = abs(amp[k]) / np.sqrt(max(cov[0, 0] * scale, 1e-30))
-                    ok = True
+                step = sx * sx + sy * sy
+                if still and step < 1e-6:
+                    ok[k] = True
                     break
-            info[k, 2] = 1.0 if ok else 0.0
-            if ok:
-                xy_out[k, 0], xy_out[k, 1] = cx, cy
+                still = still or step < 1e-3 or it > 5
+            if ok[k]:
+                out[k, 0], out[k, 1], amp[k] = cx, cy, a
             else:
-                xy_out[k, 0], xy_out[k, 1] = xy[k, 0], xy[k, 1]
-                amp[k] = 0.0
-                back[k, :] = 0.0
+                out[k, 0], out[k, 1], amp[k] = xy[k, 0], xy[k, 1], 0.0
 
 
 def localise(
-    image: npt.NDArray[np.generic],
+    image: Image,
     xy_guess: Floats,
-    template: BeadTemplate,
+    matched: MatchedFilter,
     *,
     search_px: float = 3.0,
     others_xy: Floats | None = None,
-    noise: tuple[float, float] | None = None,
 ) -> Localised:
-    """Centre beads in one view by weighted least squares with ``template``.
+    """Centre beads in one view by a matched filter.
 
     Parameters
     ----------
-    image : (ny, nx) any real type
+    image : (ny, nx) float32
+        As :func:`~tiltwright.engine.fiducials.background.stabilise` makes it.
     xy_guess : (n, 2) index coordinates; a NaN row comes back as NaN and not ``ok``
     search_px : farthest that a centre may move from its guess
     others_xy : (m, 2) beads outside the model that are fitted and subtracted as well
-    noise : ``(a, b)``, variance ``a + b * mean`` of a pixel; estimated by default
 
     Raises
     ------
@@ -287,126 +277,19 @@ def localise(
             gap = np.hypot(*(other[:, None] - xy[None]).transpose(2, 0, 1)).min(axis=1)
             other = other[gap > max(search_px, 1.0)]  # the same beads given again
         xy = np.concatenate([xy, other])
-    img = np.ascontiguousarray(image, dtype=np.float32)
-    a, b = noise_model(img) if noise is None else noise
-    floor = max(1e-3 * abs(a + b * float(img[::4, ::4].mean())), 1e-12)
-    out, amp, back = xy.copy(), np.zeros(len(xy)), np.zeros((len(xy), 3))
-    info = np.zeros((len(xy), 3))
-    model = np.array([a, b, floor])
-    _fit(img, xy, n, template.profile, template.radius_px, search_px, model, out, amp, back, info)
+    template, info = matched.template, matched.information
+    out, amp, settled = xy.copy(), np.zeros(len(xy)), np.zeros(len(xy), np.bool_)
+    _fit(
+        np.ascontiguousarray(image, np.float32), xy, template.profile, template.radius_px,
+        search_px, matched.bank, info, out, amp, settled,
+    )  # fmt: skip
     m = len(good)
-    result = np.full((n, 2), np.nan)
-    rest = np.zeros((3, n))
-    ok = np.zeros(n, dtype=np.bool_)
-    result[good] = out[:m]
-    rest[0] = np.inf
-    rest[0, good] = np.where(info[:m, 2] > 0, info[:m, 0], np.inf)
-    rest[1, good] = info[:m, 1] * info[:m, 2]
-    rest[2, good] = amp[:m]
-    ok[good] = info[:m, 2] > 0
-    return Localised(result, rest[0], rest[1], rest[2], ok)
-
-
-@numba.njit(nogil=True, cache=True)
-def _accumulate(image, xy, amp, sigma2, knots, spacing, radius, m, v):  # type: ignore[no-untyped-def]
-    """Add one view's isolated beads to the normal equations of the radial profile."""
-    ny, nx = image.shape
-    for k in range(xy.shape[0]):
-        cx, cy, a = xy[k, 0], xy[k, 1], amp[k]
-        if cx < radius or cy < radius or cx > nx - 1 - radius or cy > ny - 1 - radius:
-            continue
-        # plane of the background from the outer ring
-        p = np.zeros((3, 3))
-        q = np.zeros(3)
-        g = np.zeros(3)
-        for sweep in range(2):
-            for y in range(int(np.ceil(cy - radius)), int(cy + radius) + 1):
-                for x in range(int(np.ceil(cx - radius)), int(cx + radius) + 1):
-                    dx, dy = x - cx, y - cy
-                    r = np.sqrt(dx * dx + dy * dy)
-                    if r >= radius:
-                        continue
-                    if sweep == 0:
-                        if r < 0.8 * radius:
-                            continue
-                        g[0], g[1], g[2] = 1.0, dx, dy
-                        for i in range(3):
-                            q[i] += g[i] * image[y, x]
-                            for j in range(3):
-                                p[i, j] += g[i] * g[j]
-                    else:
-                        value = image[y, x] - g[0] - g[1] * dx - g[2] * dy
-                        i = int(r / spacing)
-                        f = r / spacing - i
-                        w = 1 / sigma2
-                        for s in range(2):
-                            fs = f if s else 1 - f
-                            v[i + s] += w * a * fs * value
-                            for u in range(2):
-                                fu = f if u else 1 - f
-                                m[i + s, i + u] += w * a * a * fs * fu
-            if sweep == 0:
-                g[:] = np.linalg.solve(p, q)
-
-
-def build_template(
-    images: Sequence[npt.NDArray[np.generic]],
-    positions: Sequence[Floats],
-    diameter_px: float,
-    *,
-    reach: float = 1.1,
-    sweeps: int = 2,
-    search_px: float = 2.0,
-    min_score: float = 5.0,
-) -> BeadTemplate:
-    """Measure the radial profile of the beads, CTF fringes included.
-
-    Parameters
-    ----------
-    images : views ``(ny, nx)``; one view, a tilt group or all
-    positions : for each view ``(n, 2)`` index coordinates within about 1 px
-    reach : radius of the template in bead diameters
-
-    Raises
-    ------
-    DataError
-        When no bead could be centred.
-    """
-    template = ball_template(diameter_px, reach=reach)
-    radius = template.radius_px
-    spacing = 0.5
-    n_knots = int(radius / spacing) + 2
-    floats = [np.ascontiguousarray(image, dtype=np.float32) for image in images]
-    noises = [noise_model(image) for image in floats]
-    for _ in range(sweeps):
-        m, v, used = np.zeros((n_knots, n_knots)), np.zeros(n_knots), 0
-        for image, xy, noise in zip(floats, positions, noises, strict=True):
-            if not len(xy):
-                continue
-            fit = localise(image, xy, template, search_px=search_px, noise=noise)
-            gap = np.hypot(*(fit.xy[:, None] - fit.xy[None]).transpose(2, 0, 1))
-            np.fill_diagonal(gap, np.inf)
-            near = np.nan_to_num(gap, nan=np.inf).min(axis=1) < 1.8 * radius
-            keep = fit.ok & ~near & (fit.score > min_score)
-            if not keep.any():
-                continue
-            middle = np.median(fit.amplitude[keep])
-            ratio = fit.amplitude / middle
-            keep &= (ratio > 0.6) & (ratio < 1.6)
-            sigma2 = max(noise[0] + noise[1] * float(image.mean()), 1e-12)
-            _accumulate(
-                image, fit.xy[keep], fit.amplitude[keep], sigma2, n_knots, spacing, radius, m, v
-            )
-            used += int(keep.sum())
-        if used == 0:
-            raise DataError("bead template: no isolated bead could be centred; check the diameter")
-        # second differences keep the few pixels at the centre from ringing
-        d2 = np.diff(np.eye(n_knots), n=2, axis=0)
-        m += (1e-3 * np.trace(m) / n_knots) * d2.T @ d2 + 1e-9 * np.trace(m) * np.eye(n_knots)
-        values = np.linalg.solve(m, v)
-        r = np.arange(n_knots) * spacing
-        last = int(radius / spacing)
-        taper = np.clip((radius - r) / (0.1 * radius), 0, 1)
-        values = values * taper
-        template = _finish(r[: last + 1], values[: last + 1], diameter_px, float(r[last]))
-    return template
+    ok = np.zeros(n, np.bool_)
+    ok[good] = settled[:m]
+    centre, amplitude = np.full((n, 2), np.nan), np.zeros(n)
+    centre[good], amplitude[good] = out[:m], amp[:m]
+    det = info[1] * info[2] - info[3] ** 2
+    spread = np.sqrt(0.5 * (info[1] + info[2]) / det)
+    with np.errstate(divide="ignore"):
+        sigma = np.where(ok, spread / np.abs(amplitude), np.inf)
+    return Localised(centre, sigma, np.abs(amplitude) * np.sqrt(info[0]), amplitude, ok)

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
-from tiltwright.engine.fiducials.centre import ball_template, localise, noise_model
+from tiltwright.engine.fiducials.background import background_power, stabilise, window_px
+from tiltwright.engine.fiducials.centre import localise, matched_filter, template_spectra
+from tiltwright.engine.fiducials.template import ball_template
 from tiltwright.engine.progress import SILENT, Monitor
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +24,7 @@ Images = npt.NDArray[np.generic] | Sequence[npt.NDArray[np.generic]]
 class Detections:
     """Beads of one view, best first: ``xy`` (n, 2) index coordinates of the given image,
     ``score`` (n,) filter response in SD of its surroundings, ``contrast`` (n,) bead amplitude
-    in grey values (positive)."""
+    (positive) in SD of the counting noise of a pixel."""
 
     xy: Floats
     score: Floats
@@ -30,10 +32,10 @@ class Detections:
 
 
 @numba.njit(nogil=True, cache=True)
-def _bin(image, factor, sign):  # type: ignore[no-untyped-def]
+def _bin(image, factor):  # type: ignore[no-untyped-def]
     ny, nx = image.shape[0] // factor, image.shape[1] // factor
     out = np.zeros((ny, nx), np.float32)
-    scale = np.float32(sign / (factor * factor))
+    scale = np.float32(1 / (factor * factor))
     for y in range(ny):
         for j in range(factor):
             for i in range(factor):
@@ -155,8 +157,8 @@ def detect_beads(
         raise InputError(f"bead diameter {diameter_px} px: want at least 2 px")
     empty = Detections(np.zeros((0, 2)), np.zeros(0), np.zeros(0))
     factor = max(1, int(diameter_px / 6))
-    small = _bin(image, factor, 1.0 if light else -1.0)
-    kernel = _kernel(diameter_px / factor)
+    small = _bin(image, factor)
+    kernel = _kernel(diameter_px / factor) * np.float32(1 if light else -1)
     if min(small.shape) < 2 * kernel.shape[0]:
         return empty
     response = _convolve(small, kernel)
@@ -184,19 +186,23 @@ def detect_beads(
         for lo, hi in ((ends[0], ends[1]), (ends[2], ends[3]))
     )
     grid = np.stack([x + np.clip(dx, -0.5, 0.5), y + np.clip(dy, -0.5, 0.5)], axis=1)
-    xy = grid.astype(np.float64) * factor + (factor - 1) / 2
-    fit = localise(
-        image, xy, ball_template(diameter_px, reach=0.8), search_px=0.3 * diameter_px,
-        noise=noise_model(image),
-    )  # fmt: skip
-    contrast = fit.amplitude if light else -fit.amplitude
+    xy = grid * factor + (factor - 1) / 2
+    fine = max(1, int(diameter_px / 8))
+    ball, side = ball_template(diameter_px / fine), window_px(diameter_px / fine)
+    even = stabilise(_bin(image, fine))
+    # the few pixels of beads count little in a geometric mean
+    power = background_power(even, xy[:0], score[:0], ball, side)
+    matched = matched_filter(ball, template_spectra(ball, side), power)
+    fit = localise(even, (xy - (fine - 1) / 2) / fine, matched, search_px=0.3 * diameter_px / fine)
+    contrast = (1 if light else -1) / fine * fit.amplitude
     keep = fit.ok & (contrast > 0) & (fit.score > min_score)
     if not keep.any():
         return empty
     typical = float(np.median(contrast[keep][:10]))
     keep &= contrast > min_relative_contrast * typical
     index = np.flatnonzero(keep)[:max_beads]
-    return Detections(fit.xy[index], score[index], contrast[index])
+    xy = fit.xy[index] * fine + (fine - 1) / 2
+    return Detections(xy, score[index], contrast[index])
 
 
 def detect_all(

@@ -2,16 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
-from tiltwright.engine.fiducials import centre, detect
+from tiltwright.engine.errors import DataError
+from tiltwright.engine.fiducials import background, centre, detect, template
 from tiltwright.engine.fiducials.build import FiducialTracks, build_fiducial_model
 from tiltwright.engine.fiducials.motion import Bools
+from tiltwright.engine.fiducials.template import Image
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
+
+_TEMPLATE_VIEWS = 12
+
+
+class Centring:
+    """Localises beads in the views of a stack; its template improves from round to round.
+
+    Calls are those of :data:`~tiltwright.engine.fiducials.build.Localise`, and may be made for
+    several views at once. ``found`` are the detections of every view, ``skip`` tells views that
+    show nothing.
+    """
+
+    def __init__(
+        self, stack: npt.NDArray[np.generic], found: Sequence[detect.Detections],
+        diameter_px: float, light: bool, skip: Bools | None = None,
+    ) -> None:  # fmt: skip
+        self.stack, self.diameter = stack, diameter_px
+        self.sign = 1.0 if light else -1.0
+        self.side = background.window_px(diameter_px)
+        self.found = [(d.xy, self.sign * d.contrast) for d in found]
+        self.centred = {
+            v: beads for v, beads in enumerate(self.found) if skip is None or not skip[v]
+        }
+        self.template = template.ball_template(diameter_px, reach=1.3)
+        self.power: dict[int, Image] = {}
+        self.lock = Lock()
+        self._renew()
+
+    def _image(self, view: int) -> Image:
+        return background.stabilise(np.asarray(self.stack[view]))
+
+    def _renew(self) -> None:
+        """The beads centred in the last round show what a bead looks like."""
+        views = sorted(self.centred)[:: max(1, len(self.centred) // _TEMPLATE_VIEWS)]
+        # In a field so dense that no bead stands alone the template of before must do.
+        with suppress(DataError):
+            self.template = template.build_template(
+                [self._image(v) for v in views],
+                [self.centred[v][0] for v in views],
+                [self.centred[v][1] for v in views],
+                self.diameter,
+            )
+        self.spectra = centre.template_spectra(self.template, self.side)
+        self.centred.clear()
+
+    def __call__(self, view: int, guesses: Floats) -> tuple[Floats, Floats, Floats, Bools]:
+        ny, nx = self.stack.shape[1:]
+        middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
+        image = self._image(view)
+        with self.lock:
+            if view in self.centred:
+                self._renew()
+            bead, spectra = self.template, self.spectra
+        if view not in self.power:
+            self.power[view] = background.background_power(
+                image, *self.found[view], bead, self.side
+            )
+        matched = centre.matched_filter(bead, spectra, self.power[view])
+        fit = centre.localise(image, guesses + middle, matched, search_px=0.35 * self.diameter)
+        ok = fit.ok & (fit.amplitude * self.sign > 0) & (fit.score > 4)
+        with self.lock:
+            self.centred[view] = fit.xy[ok], fit.amplitude[ok]
+        return fit.xy - middle, fit.sigma_px, fit.score, ok
 
 
 def build_from_stack(
@@ -38,38 +105,7 @@ def build_from_stack(
     ny, nx = stack.shape[1:]
     middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
     found = detect.detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
-    template = centre.ball_template(diameter_px)
-    centred: dict[int, Floats] = {}
-    noise: dict[int, tuple[float, float]] = {}
-    lock = Lock()
-
-    def localise(view: int, guesses: Floats) -> tuple[Floats, Floats, Floats, Bools]:
-        nonlocal template
-        image = np.asarray(stack[view])
-        with lock:
-            if view in centred:
-                # A new round: the beads centred in the last one show what a bead looks like.
-                views = sorted(centred)[:: max(1, len(centred) // 12)]
-                template = centre.build_template(
-                    [np.asarray(stack[v]) for v in views], [centred[v] for v in views], diameter_px
-                )
-                centred.clear()
-            if view not in noise:
-                noise[view] = centre.noise_model(image)
-            now = template
-        fit = centre.localise(
-            image, guesses + middle, now, search_px=0.35 * diameter_px, noise=noise[view]
-        )
-        dark = fit.amplitude > 0 if light else fit.amplitude < 0
-        with lock:
-            centred[view] = fit.xy[fit.ok & dark]
-        return (
-            fit.xy - middle,
-            fit.sigma_px,
-            np.abs(fit.score),
-            fit.ok & dark & (np.abs(fit.score) > 4),
-        )
-
+    localise = Centring(stack, found, diameter_px, light, skip)
     return build_fiducial_model(
         [d.xy - middle for d in found],
         tilt_deg,

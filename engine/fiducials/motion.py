@@ -141,8 +141,11 @@ def bundle(
         linear[:, :, 1] = turn[:, :, 1]
         linear[:, :, 2] = turn[:, :, 0] * np.sin(t)[:, None]
         weighted = jacobian * w[..., None, None]
-        views = np.einsum("pvia,pvib->vab", weighted, jacobian)
-        cross = np.einsum("vik,pvia->pkva", linear, weighted).reshape(n_points, 3, -1)
+        left, right_side = (
+            a.transpose(1, 0, 2, 3).reshape(n_views, -1, _N) for a in (weighted, jacobian)
+        )
+        views = np.swapaxes(left, 1, 2) @ right_side
+        cross = (np.swapaxes(linear, 1, 2) @ weighted).swapaxes(1, 2).reshape(n_points, 3, -1)
         gram = np.einsum("vik,vil->vkl", linear, linear)
         per_point = np.einsum("pv,vkl->pkl", w, gram) + spread
         full = flat.copy().reshape(n_views, _N, n_views, _N)

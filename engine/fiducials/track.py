@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from tiltwright.engine.fiducials.motion import Bools, Priors, bundle, fit_view
-from tiltwright.engine.fiducials.seed import Ints, depth_votes
+from tiltwright.engine.fiducials.discover import discover
+from tiltwright.engine.fiducials.match import follow, mutual_nearest, vote_displacement
+from tiltwright.engine.fiducials.motion import Bools, Priors, bundle
+from tiltwright.engine.fiducials.seed import Ints
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats, rotation
 from tiltwright.engine.progress import SILENT, Monitor
@@ -49,72 +51,6 @@ class Tracks:
     lost: dict[int, str] = field(default_factory=dict)
     sigma_px: float = 1.0
     log: list[str] = field(default_factory=list)
-
-
-def vote_displacement(
-    points: Floats, detections: Floats, expected: Floats, reach_px: float, bin_px: float
-) -> tuple[Floats, int, int]:
-    """The displacement that brings most points onto detections.
-
-    All differences vote in a histogram; the expected displacement wins ties only, so that a
-    wrong one does no harm.
-
-    Parameters
-    ----------
-    points, detections : (n, 2), (m, 2)
-    expected : (2,)
-    reach_px
-        How far from ``expected`` to look.
-
-    Returns
-    -------
-    displacement : (2,)
-        Zero votes: ``expected``.
-    votes, second
-        Votes for it, and for the best other one at least four bins away.
-    """
-    differences = (detections[None] - points[:, None]).reshape(-1, 2) - expected
-    n = int(np.ceil(reach_px / bin_px))
-    bins = np.rint(differences / bin_px).astype(np.int64) + n
-    inside = ((bins >= 0) & (bins <= 2 * n)).all(-1)
-    if not inside.any():
-        return expected.copy(), 0, 0
-    side = 2 * n + 1
-    histogram = np.bincount(bins[inside] @ [side, 1], minlength=side * side).reshape(side, side)
-    padded = np.pad(histogram, 1)
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    smooth = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]).astype(np.float64)
-    away = np.arange(side) - n
-    nearness = np.exp(-0.5 * (np.hypot(*np.meshgrid(away, away)) * bin_px / (0.3 * reach_px)) ** 2)
-    peak = np.unravel_index(int(np.argmax(smooth + 0.9 * nearness)), smooth.shape)
-    votes = int(smooth[peak])
-    near = (np.abs(bins - np.array(peak)) <= 1).all(-1)
-    displacement: Floats = (
-        expected + np.median(differences[near], axis=0) if near.any() else (expected.copy())
-    )
-    smooth[max(0, peak[0] - 4) : peak[0] + 5, max(0, peak[1] - 4) : peak[1] + 5] = 0
-    return displacement, votes, int(smooth.max())
-
-
-def mutual_nearest(predicted: Floats, detections: Floats, gate_px: float) -> Ints:
-    """Match one to one: each the other's nearest, no farther than the gate.
-
-    Returns
-    -------
-    (n_predicted,) index of the detection, -1 for none.
-    """
-    out = np.full(len(predicted), -1, np.int64)
-    if len(predicted) == 0 or len(detections) == 0:
-        return out
-    distance = np.hypot(
-        predicted[:, None, 0] - detections[None, :, 0],
-        predicted[:, None, 1] - detections[None, :, 1],
-    )
-    nearest = distance.argmin(1)
-    rows = np.arange(len(predicted))
-    good = (distance.argmin(0)[nearest] == rows) & (distance[rows, nearest] <= gate_px)
-    out[good] = nearest[good]
-    return out
 
 
 class Tracker:
@@ -277,71 +213,31 @@ class Tracker:
         ``fraction``: of the views in which the point must lie on the image.
         """
         s = self.state
-        views = np.flatnonzero(s.in_model)
         free: list[Floats] = []
         names: list[Ints] = []
-        for v in range(self.nominal.n_views):
-            taken = np.zeros(len(self.detections[v]), bool)
+        for v, here in enumerate(self.detections):
+            taken = np.zeros(len(here), bool)
             held = s.index[:, v]
             taken[held[held >= 0]] = True
             names.append(np.flatnonzero(~taken))
-            free.append(self.detections[v][~taken])
-        limit = 2 * self.priors.depth_px
-        found: list[tuple[int, int, int]] = []
-        points: list[Floats] = []
-        # A long track has a point in one view of three: enough to find it from.
-        for v in views[:: 3 if len(views) > 12 else 1].tolist():
-            if not len(free[v]):
-                continue
-            self.monitor.check()
-            places, count = depth_votes(free[v], int(v), free, s.geometry, views, limit, gate_px)
-            for k in np.flatnonzero(count >= least):
-                found.append((int(count[k]), int(v), int(k)))
-                points.append(places[k])
-        used = [np.zeros(len(f), bool) for f in free]
-        added = 0
-        matrices = s.geometry.matrices()
-        for which in np.argsort([-f[0] for f in found], kind="stable"):
-            _, v, k = found[which]
-            if used[v][k]:
-                continue
-            xyz: Floats = points[which]
-            match = np.full(self.nominal.n_views, -1, np.int64)
-            xy = np.full((self.nominal.n_views, 2), np.nan)
-            for _ in range(3):
-                predicted = matrices @ xyz + s.geometry.shift_px
-                match[:] = -1
-                for w in views:
-                    if not len(free[w]):
-                        continue
-                    distance = np.hypot(*(free[w] - predicted[w]).T) + 1e9 * used[w]
-                    nearest = int(distance.argmin())
-                    if distance[nearest] < gate_px:
-                        match[w] = nearest
-                        xy[w] = free[w][nearest]
-                hit = np.flatnonzero(match >= 0)
-                if len(hit) < least:
-                    break
-                design = matrices[hit].reshape(-1, 3)
-                right = (xy[hit] - s.geometry.shift_px[hit]).reshape(-1)
-                normal = design.T @ design + np.eye(3) * 1e-4
-                xyz = np.linalg.solve(normal, design.T @ right).astype(np.float64)
-            hit = np.flatnonzero(match >= 0)
-            predicted = matrices @ xyz + s.geometry.shift_px
-            expected = int(self.inside(predicted)[views].sum())
-            if len(hit) < max(least, fraction * expected):
-                continue
-            index = np.full(self.nominal.n_views, -1, np.int64)
-            for w in hit:
-                used[w][match[w]] = True
-                index[w] = names[w][match[w]]
-            track = np.full((self.nominal.n_views, 2), np.nan)
-            track[hit] = xy[hit]
-            s.xy = np.concatenate([s.xy, track[None]])
-            s.index = np.concatenate([s.index, index[None]])
-            s.xyz = np.concatenate([s.xyz, xyz[None]])
-            added += 1
-        return added
+            free.append(here[~taken])
+        views = np.flatnonzero(s.in_model)
+        added = discover(
+            free, s.geometry, views, least, gate_px, 2 * self.priors.depth_px,
+            lambda predicted: fraction * int(self.inside(predicted)[views].sum()),
+            self.monitor,
+        )  # fmt: skip
+        if added:
+            match = np.array([m for m, _ in added])
+            index, track = np.full_like(match, -1), np.full((*match.shape, 2), np.nan)
+            for v in views.tolist():
+                hit = match[:, v] >= 0
+                index[hit, v] = names[v][match[hit, v]]
+                track[hit, v] = free[v][match[hit, v]]
+            s.xy = np.concatenate([s.xy, track])
+            s.index = np.concatenate([s.index, index])
+            s.xyz = np.concatenate([s.xyz, [xyz for _, xyz in added]])
+        return len(added)
 
     def try_view(self, v: int, least: float | None = None) -> tuple[bool, str]:
         """Vote the shift of a view from all predictions, match, and take it in if it fits."""
@@ -374,25 +270,10 @@ class Tracker:
         if votes < 4:
             return False, "no shift brings its beads to where they are expected"
         predicted = predicted + move
-        gate = 0.8 * self.diameter
-        linear_spread = 0.02
-        match = np.zeros(0, np.int64)
-        for gate in (0.8 * self.diameter, 0.6 * self.diameter, 0.5 * self.diameter):
-            match = mutual_nearest(predicted, here, gate)
-            hit = match >= 0
-            if hit.sum() < 3:
-                return False, "no shift brings its beads to where they are expected"
-            error = np.hypot(*(here[match[hit]] - predicted[hit]).T)
-            weight = 1 / (1 + (error / (0.3 * self.diameter)) ** 2)
-            linear, shift = fit_view(
-                here[match[hit]],
-                predicted[hit],
-                weight,
-                predicted[hit].mean(0),
-                linear_spread / (0.15 * self.diameter),
-            )
-            centre = predicted[hit].mean(0)
-            predicted = (predicted - centre) @ linear.T + centre + shift
+        followed = follow(predicted, here, self.diameter)
+        if followed is None:
+            return False, "no shift brings its beads to where they are expected"
+        predicted = followed
         gate = 0.35 * self.diameter
         match = mutual_nearest(predicted, here, gate)
         expected = self.inside(predicted) & (strength > 0.3)
@@ -490,37 +371,3 @@ class Tracker:
                 s.lost[int(v)] = f"only {m} of {e} expected beads fit"
                 s.index[:, v] = -1
                 s.xy[:, v] = np.nan
-
-
-def make_tracks(
-    detections: Sequence[Floats],
-    nominal: ViewGeometry,
-    usable: Bools,
-    size_px: tuple[int, int],
-    diameter_px: float,
-    priors: Priors,
-    strongest: int | None = None,
-    monitor: Monitor = SILENT,
-) -> Tracker | None:
-    """Match the detections of all views into tracks through the tilt geometry.
-
-    See :class:`Tracker` for the parameters.
-
-    Returns
-    -------
-    The tracker with its ``state``; None when the views at low tilt agree on too few points.
-    """
-    tracker = Tracker(
-        detections,
-        nominal,
-        usable,
-        size_px,
-        diameter_px,
-        priors,
-        strongest=strongest,
-        monitor=monitor,
-    )
-    if not tracker.start():
-        return None
-    tracker.grow()
-    return tracker
