@@ -16,7 +16,7 @@ from tiltwright.engine.io import aretomo, etomo, frames
 from tiltwright.engine.io.model_file import write_fiducial_model
 from tiltwright.engine.io.mrc_write import write_mrc
 from tiltwright.engine.io.text import read_xf, write_angles, write_xf
-from tiltwright.engine.stack.binning import BinnedFrame
+from tiltwright.engine.stack.frame import BinnedFrame
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data" / "formats"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data here")

@@ -5,8 +5,9 @@ import pytest
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.prealign.views import examine_views
-from tiltwright.engine.stack.binning import BinnedFrame, bin_view, binned_size, first_edge
+from tiltwright.engine.stack.binning import bin_view
 from tiltwright.engine.stack.densities import scale_densities, store_as, truncate_outliers
+from tiltwright.engine.stack.frame import BinnedFrame, binned_size, first_edge
 from tiltwright.engine.stack.order import check_order, order_by_tilt
 from tiltwright.engine.stack.spikes import (
     SpikeCriteria,

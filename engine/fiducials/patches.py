@@ -23,7 +23,7 @@ from tiltwright.engine.fiducials.patch_track import PatchTracker
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
-from tiltwright.engine.stack.binning import BinnedFrame
+from tiltwright.engine.stack.frame import BinnedFrame
 
 _MOST_SAMPLES = 160
 _LEAST_SAMPLES = 24

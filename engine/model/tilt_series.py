@@ -16,7 +16,7 @@ from tiltwright.engine.io.mdoc import Mdoc, read_mdoc
 from tiltwright.engine.io.stack import StackInfo, open_image_stack
 from tiltwright.engine.io.text import read_angles
 from tiltwright.engine.model.alignment import Alignment
-from tiltwright.engine.stack.binning import BinnedFrame
+from tiltwright.engine.stack.frame import BinnedFrame
 
 Bools = npt.NDArray[np.bool_]
 

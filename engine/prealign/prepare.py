@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.progress import SILENT, Monitor
-from tiltwright.engine.stack.binning import BinnedFrame, bin_view, binned_size, first_edge
+from tiltwright.engine.stack.binning import bin_view
+from tiltwright.engine.stack.frame import BinnedFrame, binned_size, first_edge
 
 Image = npt.NDArray[np.float32]
 

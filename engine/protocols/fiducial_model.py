@@ -144,6 +144,7 @@ class FiducialModel(Protocol):
         model = Model.from_tracks(
             tracks, series.size, params.diameter_nm * 10 / series.pixel_size_a,
             surface=np.pad(found.surface, (0, len(tracks) - n)),
+            sigma_px=found.all_sigma_px[keep] * frame.scale,
         )  # fmt: skip
         return {"tilt_series": series, "fiducial_model": model}
 
