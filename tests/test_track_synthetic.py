@@ -109,6 +109,9 @@ def test_a_localiser_carries_its_noise_to_the_solution():
     assert model.residual_px == pytest.approx(0.05 * np.sqrt(2), rel=0.25)
     assert rigid_residual(model.geometry, exact, np.arange(41)) < 0.03
     assert set(model.surface) == {0, 1}
+    assert model.all_sigma_px is not None
+    assert (np.isfinite(model.all_sigma_px) == np.isfinite(model.all_xy[..., 0])).all()
+    np.testing.assert_array_equal(model.all_sigma_px[: len(model.xy)], model.sigma_px)
 
 
 def test_wrong_prealignment_does_no_harm():

@@ -35,8 +35,8 @@ class FiducialTracks:
     surface : (n_tracks,) int
         0 bottom, 1 top (all 0 on one surface).
     xyz : (n_tracks, 3)
-    all_xy, all_sigma_px : (n_all, n_views, 2), (n_all, n_views)
-        All good tracks, the chosen ones first, and the uncertainty of their points.
+    all_xy : (n_all, n_views, 2)
+        All good tracks, the chosen ones first.
     lost_views : dict
         View (0-based) to the reason why its beads do not fit.
     geometry : ViewGeometry
@@ -44,6 +44,8 @@ class FiducialTracks:
     axis_deg : float
     residual_px : float
         RMS distance of the points from their predictions.
+    all_sigma_px : (n_all, n_views), optional
+        Uncertainty of the points of all good tracks, NaN for gaps.
     """
 
     xy: Floats
@@ -52,12 +54,12 @@ class FiducialTracks:
     surface: Ints
     xyz: Floats
     all_xy: Floats
-    all_sigma_px: Floats
     lost_views: dict[int, str]
     geometry: ViewGeometry
     axis_deg: float
     residual_px: float
     log: list[str] = field(default_factory=list)
+    all_sigma_px: Floats | None = None
 
 
 def assign_surfaces(xyz: Floats) -> Ints:
@@ -292,10 +294,10 @@ def build_fiducial_model(
         surface[chosen],
         xyz[chosen],
         xy[order],
-        sigma[order],
         dict(sorted(s.lost.items())),
         s.geometry,
         float(np.mean(s.geometry.axis_deg[s.in_model])),
         float(np.sqrt(np.nanmean(error**2))),
         log + s.log,
+        sigma[order],
     )
