@@ -15,6 +15,10 @@ def main() -> int:
         from tiltwright.app.window import run_window
 
         return run_window(first)
+    if arguments == ["--smoke-test"]:
+        from tiltwright.app.window import smoke_test
+
+        return smoke_test()
     if arguments[0] == "demo" and _display():
         from tiltwright.app.window import run_window
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 
@@ -37,6 +39,35 @@ def run_window(project: Path | None = None, *, demo: bool = False) -> int:
         window.open_folder(project)
     threading.Thread(target=_warm, name="warm kernels", daemon=True).start()
     return app.exec()
+
+
+def smoke_test() -> int:
+    """Open the window, paint it once, and print the seconds since the process began."""
+    from PyQt6.QtWidgets import QApplication
+
+    from tiltwright.app.main_window import MainWindow
+    from tiltwright.widgets.theme import apply_theme
+
+    app = QApplication(sys.argv[:1])
+    apply_theme(app)
+    window = MainWindow()
+    window.show()
+    app.processEvents()
+    window.repaint()
+    heavy = [name for name in ("numba", "scipy") if name in sys.modules]
+    print(f"{_seconds_since_start():.2f}" + (f" (imported {heavy})" if heavy else ""))
+    window.close()
+    return 1 if heavy else 0
+
+
+def _seconds_since_start() -> float:
+    """Age of this process; where the system does not tell, the time since Python began."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+        return uptime - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return time.process_time()
 
 
 def _warm() -> None:

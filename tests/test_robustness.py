@@ -72,7 +72,8 @@ def refused(words: list[str], *said: str, here: pytest.CaptureFixture[str] | Non
 def complete(folder: Path) -> set[str]:
     """Names of the files under a final name, each read whole; and nothing hidden is left."""
     reading: dict[str, Callable[[Path], object]] = {
-        ".xf": lambda p: read_xf(p, N_VIEWS), ".tlt": lambda p: read_angles(p, N_VIEWS),
+        ".xf": lambda p: read_xf(p, N_VIEWS), ".prexg": lambda p: read_xf(p, N_VIEWS),
+        "_points.csv": lambda p: p.read_text(), ".tlt": lambda p: read_angles(p, N_VIEWS),
         ".xtilt": lambda p: read_angles(p, N_VIEWS), ".fid": read_model, ".xyz": read_xyz,
         ".resid": read_resid, ".json": lambda p: json.loads(p.read_text()),
         ".mrc": lambda p: np.asarray(open_stack(p)[-1]).std() > 0 or pytest.fail("empty"),
@@ -81,6 +82,8 @@ def complete(folder: Path) -> set[str]:
     }  # fmt: skip
     names = set()
     for path in folder.iterdir() if folder.exists() else ():
+        if path.name == ".tiltwright":  # what a later command starts from
+            continue
         reading[path.suffix](path)
         names.add(path.name)
     return names

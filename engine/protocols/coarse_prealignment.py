@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,11 @@ import numpy.typing as npt
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.tilt_series import TiltSeries
-from tiltwright.engine.prealign import axis as axis_search
-from tiltwright.engine.prealign.correlate import PrealignResult, prealign
-from tiltwright.engine.prealign.prepare import working_views
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+
+if TYPE_CHECKING:
+    from tiltwright.engine.prealign.correlate import PrealignResult
 
 
 class CoarsePrealignment(Protocol):
@@ -99,6 +99,10 @@ class CoarsePrealignment(Protocol):
         context: Context,
     ) -> tuple[PrealignResult, str]:
         """Return the shifts, in pixels of ``work``, and what the axis test has to say."""
+        from tiltwright.engine.prealign import axis as axis_search
+        from tiltwright.engine.prealign.correlate import prealign
+        from tiltwright.engine.prealign.prepare import working_views
+
         working = working_views(
             work, trim_px=(params.trim_x, params.trim_y), monitor=context.monitor
         )

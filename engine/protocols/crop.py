@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
-from tiltwright.engine.volume.crop import crop_volume
 
 
 def _edge(axis: str, last: bool) -> Any:
@@ -49,6 +48,8 @@ class Crop(Protocol):
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Crop one tomogram into ``NAME_crop.mrc``."""
+        from tiltwright.engine.volume.crop import crop_volume
+
         tomogram: Tomogram = inputs["tomogram"]
         nz, ny, nx = tomogram.shape
         first = [max(getattr(params, f"{a}_from"), 1) - 1 for a in "xyz"]

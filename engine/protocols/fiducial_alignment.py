@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,10 @@ from tiltwright.engine.model.fiducial_model import Flag
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
-from tiltwright.engine.solve.auto import choose_variables
-from tiltwright.engine.solve.bundle import Solution, solve
-from tiltwright.engine.solve.gauge import fix_gauge
-from tiltwright.engine.solve.steadiness import Prior
-from tiltwright.engine.solve.variables import Variables
+
+if TYPE_CHECKING:
+    from tiltwright.engine.solve.bundle import Solution
+    from tiltwright.engine.solve.variables import Variables
 
 _BY_HAND = {"automatic": False}
 _VARIES = ("group", "all")
@@ -195,6 +194,12 @@ class FiducialAlignment(Protocol):
 
         ``sigma_px`` ``(n_tracks, n_views)`` is the uncertainty of each point, NaN where unknown.
         """
+        from tiltwright.engine.solve.auto import choose_variables
+        from tiltwright.engine.solve.bundle import solve
+        from tiltwright.engine.solve.gauge import fix_gauge
+        from tiltwright.engine.solve.steadiness import Prior
+        from tiltwright.engine.solve.variables import Variables
+
         if len(tracks) < 3:
             raise DataError(
                 f"fiducial-alignment: {len(tracks)} fiducials are too few; check the bead diameter"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
-from tiltwright.engine.fiducials.build import FiducialTracks
-from tiltwright.engine.fiducials.from_stack import build_from_stack
-from tiltwright.engine.fiducials.patches import track_patches
 from tiltwright.engine.model.fiducial_model import FiducialModel as Model
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, leave_out, parameter
+
+if TYPE_CHECKING:
+    from tiltwright.engine.fiducials.build import FiducialTracks
 
 LEAST_POINTS = 3
 """A view with fewer measured points than this is not determined by them, hence lost."""
@@ -144,7 +144,7 @@ class FiducialModel(Protocol):
         model = Model.from_tracks(
             tracks, series.size, params.diameter_nm * 10 / series.pixel_size_a,
             surface=np.pad(found.surface, (0, len(tracks) - n)),
-            sigma_px=found.all_sigma_px[keep] * frame.scale,
+            sigma_px=None if found.all_sigma_px is None else found.all_sigma_px[keep] * frame.scale,
         )  # fmt: skip
         return {"tilt_series": series, "fiducial_model": model}
 
@@ -161,6 +161,8 @@ class FiducialModel(Protocol):
     ) -> FiducialTracks:
         """Return the tracks, in pixels of ``work`` about its image centre."""
         if params.kind == "patches":
+            from tiltwright.engine.fiducials.patches import track_patches
+
             tracks = track_patches(
                 work, tilt_deg, axis_deg, patch_px=params.patch_size,
                 overlap=params.patch_overlap, count=(params.patch_columns, params.patch_rows),
@@ -189,6 +191,8 @@ def _gold(
     params: Any,
     context: Context,
 ) -> FiducialTracks:
+    from tiltwright.engine.fiducials.from_stack import build_from_stack
+
     diameter_px = params.diameter_nm * 10 / pixel_size_a
     if diameter_px < 3:
         raise DataError(

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.model.tilt_series import TiltSeries
-from tiltwright.engine.prealign.views import ViewVerdict, examine_views
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, leave_out, parameter
-from tiltwright.engine.stack.binning import bin_view
-from tiltwright.engine.stack.densities import scale_densities, truncate_outliers
-from tiltwright.engine.stack.spikes import erase_spikes
+
+if TYPE_CHECKING:
+    from tiltwright.engine.prealign.views import ViewVerdict
 
 Stack = Any  # anything with shape (n_views, ny, nx) that gives a view when indexed
 
@@ -88,6 +87,11 @@ class Preprocess(Protocol):
         context: Context,
     ) -> tuple[npt.NDArray[Any], list[ViewVerdict]]:
         """Return the working stack ``(n_views, ny, nx)`` and the views in doubt."""
+        from tiltwright.engine.prealign.views import examine_views
+        from tiltwright.engine.stack.binning import bin_view
+        from tiltwright.engine.stack.densities import scale_densities, truncate_outliers
+        from tiltwright.engine.stack.spikes import erase_spikes
+
         n_views = len(stack)
         binning = params.binning
         work: npt.NDArray[Any] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
-from tiltwright.engine.recon.wbp import Reconstruction as Result
-from tiltwright.engine.recon.wbp import reconstruct_series
+
+if TYPE_CHECKING:
+    from tiltwright.engine.recon.wbp import Reconstruction as Result
 
 
 class Reconstruction(Protocol):
@@ -101,6 +102,8 @@ class Reconstruction(Protocol):
         context: Context,
     ) -> Result:
         """Write the tomogram to ``path``; ``transforms`` are in pixels of ``work``."""
+        from tiltwright.engine.recon.wbp import reconstruct_series
+
         options = params.model_dump()
         dtype = options.pop("output_type")
         return reconstruct_series(

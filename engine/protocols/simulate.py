@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from tiltwright.engine.model.tilt_series import TiltSeries, load_tilt_series
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
-from tiltwright.engine.simulate.series import SeriesSpec, write_series
 
 
 class Simulate(Protocol):
@@ -50,6 +49,8 @@ class Simulate(Protocol):
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Write the series, its mdoc and its truth into the run's folder."""
+        from tiltwright.engine.simulate.series import SeriesSpec, write_series
+
         name = inputs["name"]
         spec = SeriesSpec(**params.model_dump())
         write_series(spec, context.folder, name, context.monitor)

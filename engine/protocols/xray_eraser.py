@@ -12,7 +12,6 @@ from tiltwright.engine.io.model_file import write_fiducial_model
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
-from tiltwright.engine.stack.spikes import SpikeCriteria, erase_spikes
 
 
 class XrayEraser(Protocol):
@@ -58,6 +57,8 @@ class XrayEraser(Protocol):
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Clean one series; the patches go into ``NAME_erased.mod``."""
+        from tiltwright.engine.stack.spikes import SpikeCriteria, erase_spikes
+
         series: TiltSeries = inputs["tilt_series"]
         images = series.images
         work: Any = None

@@ -30,7 +30,7 @@ from tiltwright.engine.solve.variables import N_KINDS, Variables, linear_maps, s
 
 Bools = npt.NDArray[np.bool_]
 _RAYLEIGH_MEDIAN = 1.1774
-_TUKEY = 5.0
+_TUKEY = 7.0
 
 
 @dataclass(frozen=True)
