@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -12,15 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import file_error, read_bytes, write_text
-from tiltwright.engine.io.hashes import value_hash
 from tiltwright.engine.model.tilt_series import Bools, TiltSeries
 from tiltwright.engine.project.lock import Lock, Owner
+from tiltwright.engine.project.marks import changed, changes
 from tiltwright.engine.project.run import SCHEMA, Run, Source, read_run, write_run
 from tiltwright.engine.project.store import Place, load, record_hash
+from tiltwright.engine.project.workflow import add_runs, export_runs
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Parameters, Port, Protocol
 
@@ -65,11 +65,12 @@ class Project:
                 raise InputError(f"{folder}: is a project already; open it")
             if folder.exists() and any(folder.iterdir()):
                 raise InputError(f"{folder}: is not empty; choose a new folder for a project")
-            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            about = {"schema": SCHEMA, "name": name or folder.name, "created": time.time()}
+            write_text(folder / FILE, json.dumps(about, indent=1) + "\n")
+            (folder / "runs").mkdir(exist_ok=True)
         except OSError as exc:
             raise file_error(folder, exc) from exc
-        about = {"schema": SCHEMA, "name": name or folder.name, "created": time.time()}
-        write_text(folder / FILE, json.dumps(about, indent=1) + "\n")
         return cls.open(folder)
 
     @classmethod
@@ -82,29 +83,34 @@ class Project:
             There is no project, or its file is damaged.
         """
         path = folder / FILE
-        if not path.exists():
-            raise InputError(f"{folder}: is no Tiltwright project (it has no {FILE})")
+        try:
+            if not path.exists():
+                raise InputError(f"{folder}: is no Tiltwright project (it has no {FILE})")
+        except OSError as exc:
+            raise file_error(path, exc) from exc
         try:
             about = json.loads(read_bytes(path, 1 << 24).decode("utf-8", "replace"))
             name, schema = str(about["name"]), int(about["schema"])
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise InputError(
                 f'{path}: damaged; replace it by {{"schema": {SCHEMA}, "name": "..."}}'
             ) from exc
         if schema > SCHEMA:
             raise InputError(f"{path}: written by a later version of Tiltwright; update to open it")
         lock: Lock | None = Lock(folder)
-        owner: Owner | None = Owner("nobody", 0, "opened read-only")
+        owner: Owner | None = Owner("", 0, "opened so")
         if not read_only:
             assert lock is not None
             try:
                 owner = lock.acquire()
-            except InputError:
-                owner = Owner("nobody", 0, "the folder cannot be written")
+            except InputError as exc:
+                owner = Owner("", 0, f"the folder cannot be written: {exc}")
         project = cls(folder, name, owner, lock if owner is None else None)
         project.refresh()
         if owner is None:
             project._find_interrupted()
+            for left in (folder / "runs").glob(".deleted.*"):
+                shutil.rmtree(left, ignore_errors=True)
         return project
 
     def close(self) -> None:
@@ -126,8 +132,11 @@ class Project:
         self.damaged = {}
         try:
             names = sorted(p for p in (self.folder / "runs").iterdir() if p.is_dir())
-        except OSError:
+        except FileNotFoundError:
             names = []
+        except OSError as exc:
+            names = []
+            self.damaged["runs"] = str(file_error(self.folder / "runs", exc))
         for folder in names:
             if not _FOLDER.match(folder.name):
                 continue
@@ -143,8 +152,16 @@ class Project:
     def _find_interrupted(self) -> None:
         """A run that is said to be running while nobody held the project was cut off."""
         for run in self.runs.values():
-            if run.status in ("running", "queued"):
-                run.status = "interrupted" if run.status == "running" else "new"
+            if run.status == "queued":
+                run.status = "finished" if run.outputs else "new"
+            elif run.status == "running":
+                run.status, run.finished = "interrupted", run.started
+                with contextlib.suppress(OSError):
+                    run.finished = (self.folder_of(run) / "log.txt").stat().st_mtime
+            else:
+                continue
+            # On a full disk it is said again at the next opening.
+            with contextlib.suppress(InputError):
                 self.save(run)
 
     # -- runs --------------------------------------------------------------------------------
@@ -195,6 +212,8 @@ class Project:
 
     def check_writable(self) -> None:
         """Raise :class:`InputError` when the project is open read-only."""
+        if self.read_only is None and self.lock is not None and self.lock.lost:
+            self.read_only = self.lock.owner() or Owner("", 0, "another window took it over")
         if self.read_only is not None:
             raise InputError(f"{self.folder}: open read-only ({self.read_only})")
 
@@ -219,7 +238,8 @@ class Project:
             raise InputError(f"there is no protocol {protocol}")
         number = max(self._folders, default=0) + 1
         for name in self.damaged:
-            number = max(number, int(name.split("_")[0]) + 1)
+            if match := _FOLDER.match(name):
+                number = max(number, int(match[1]) + 1)
         run = Run(
             number, protocol, label or declared.title, params=dict(params or {}),
             inputs=dict(inputs or {}), version=declared.version, **rest,
@@ -230,8 +250,12 @@ class Project:
             folder.mkdir(parents=True)
         except OSError as exc:
             raise file_error(folder, exc) from exc
+        try:
+            write_run(folder, run)
+        except InputError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         self._folders[number], self.runs[number] = folder, run
-        self.save(run)
         return run
 
     def save(self, run: Run) -> None:
@@ -248,7 +272,7 @@ class Project:
             One of them is running, or a folder cannot be removed.
         """
         self.check_writable()
-        doomed = sorted(self.descendants(ids), reverse=True)
+        doomed = sorted(self.descendants(k for k in ids if k in self.runs), reverse=True)
         for k in doomed:
             if self.runs[k].status in ("running", "queued"):
                 raise InputError(f"{self.runs[k].label}: is {self.runs[k].status}; stop it first")
@@ -267,47 +291,31 @@ class Project:
 
     def workflow(self, ids: Iterable[int] | None = None) -> list[dict[str, Any]]:
         """Runs as JSON values without data: what can be exported and imported elsewhere."""
-        chosen = sorted(self.runs if ids is None else ids)
-        return [
-            {
-                "id": k, "protocol": r.protocol, "label": r.label, "comment": r.comment,
-                "params": r.params, "colour": r.colour,
-                "inputs": {p: {"run": s.run, "port": s.port} for p, s in r.inputs.items()},
-            }
-            for k, r in ((k, self.runs[k]) for k in chosen)
-        ]  # fmt: skip
+        return export_runs(self.runs, ids)
 
     def add_workflow(self, workflow: Any, suffix: str = "") -> list[Run]:
-        """Add the runs of a :meth:`workflow`; inputs from outside it stay if they exist here.
+        """Add the runs of a :meth:`workflow`, all or none; inputs from outside stay if they fit.
 
         Raises
         ------
         InputError
             The value is no workflow, or holds a protocol or parameters that do not fit.
         """
-        made: dict[int, Run] = {}
-        try:
-            for item in sorted(workflow, key=lambda i: int(i["id"])):
-                inputs = {}
-                for port, s in item.get("inputs", {}).items():
-                    source = made[s["run"]].id if s["run"] in made else s["run"]
-                    if source in self.runs:
-                        inputs[port] = Source(source, s["port"])
-                made[item["id"]] = self.add(
-                    item["protocol"], item["params"], inputs, item.get("label", "") + suffix,
-                    comment=item.get("comment", ""), colour=item.get("colour", ""),
-                )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise InputError(f"not a workflow of Tiltwright ({exc!r})") from exc
-        return list(made.values())
+        return add_runs(self, workflow, suffix)
 
     def copy_to(self, folder: Path) -> Project:
         """Copy the project with all results to a new folder; raises :class:`InputError`."""
         try:
             if folder.exists():
                 raise InputError(f"{folder}: exists already; choose a new name")
-            ignore = shutil.ignore_patterns(".lock", ".lock.*", "*.part")
+            if folder.absolute().is_relative_to(self.folder.absolute()):
+                raise InputError(f"{folder}: lies within the project; choose another folder")
+            ignore = shutil.ignore_patterns(".lock", ".lock.*", ".clock.*", ".deleted.*", "*.part")
             shutil.copytree(self.folder, folder, symlinks=True, ignore=ignore)
+        except shutil.Error as exc:
+            shutil.rmtree(folder, ignore_errors=True)
+            path, _, why = exc.args[0][0]
+            raise InputError(f"{path}: cannot be copied, so nothing was ({why})") from exc
         except OSError as exc:
             raise file_error(folder, exc) from exc
         return Project.open(folder)
@@ -357,11 +365,13 @@ class Project:
         items = run.outputs.get(port)
         if items:
             return any(r.get("alignment") for r in items.values())
-        protocol = self.protocol(run)
-        if protocol.outputs[port].aligned:
+        declared = all_protocols().get(run.protocol)
+        if declared is None or port not in declared.outputs:
+            return False
+        if declared.outputs[port].aligned:
             return True
-        source = next((s for s in run.inputs.values() if s.port == "tilt_series"), None)
-        if source is None or source.run not in self.runs:
+        source = run.inputs.get("tilt_series")
+        if source is None or source.run not in self.runs or source.run == run.id:
             return False
         return self._aligned(self.runs[source.run], source.port)
 
@@ -384,22 +394,29 @@ class Project:
         InputError
             There is no such output, or its files are missing or damaged.
         """
+        run, record = self._record(source, name)
+        thing = load(record, self.place(run))
+        if isinstance(thing, TiltSeries):
+            mark = run.excluded.get(source.port, {}).get(name, {})
+            excluded, kept = changed(mark, thing.order, thing.excluded, thing.kept)
+            return replace(thing, excluded=excluded, kept=kept)
+        return thing
+
+    def _record(self, source: Source, name: str) -> tuple[Run, dict[str, Any]]:
         run = self.runs.get(source.run)
         record = run.outputs.get(source.port, {}).get(name) if run is not None else None
         if run is None or record is None:
             raise InputError(f"{name}: run {source.run} has no {source.port} of it")
-        thing = load(record, self.place(run))
-        if isinstance(thing, TiltSeries):
-            return _curated(thing, run.excluded.get(source.port, {}).get(name))
-        return thing
+        return run, record
 
     def item_hash(self, source: Source, name: str) -> str:
         """Identity of an output by content, exclusions included; raises :class:`InputError`."""
-        run = self.runs[source.run]
-        marks = run.excluded.get(source.port, {}).get(name)
-        return value_hash(
-            [record_hash(run.outputs[source.port][name], self.place(run)), marks or {}]
-        )
+        run, record = self._record(source, name)
+        if record.get("kind") == "tilt_series":
+            mark = run.excluded.get(source.port, {}).get(name, {})
+            excluded, kept = changed(mark, record["order"], record["excluded"], record["kept"])
+            record = record | {"excluded": excluded.tolist(), "kept": kept.tolist()}
+        return record_hash(record, self.place(run))
 
     def exclude(self, source: Source, name: str, excluded: Bools, kept: Bools) -> None:
         """Note which views of an output a person excluded or kept, by acquisition number.
@@ -407,20 +424,40 @@ class Project:
         Raises
         ------
         InputError
-            Read-only, or the file cannot be written.
+            Read-only, no such output, or the file cannot be written.
         """
-        series = load(self.runs[source.run].outputs[source.port][name], self.place(source.run))
-        run = self.runs[source.run]
-        mark = run.excluded.setdefault(source.port, {}).setdefault(name, {})
-        mark["excluded"] = sorted(int(k) for k in series.order[np.asarray(excluded)])
-        mark["kept"] = sorted(int(k) for k in series.order[np.asarray(kept)])
-        self.save(run)
+        run, record = self._record(source, name)
+        series = load(record, self.place(run))
+        if not isinstance(series, TiltSeries):
+            raise InputError(f"{name}: views of a {record['kind']} cannot be excluded")
+        whole = run.excluded.get(source.port, {}).get(name, {}).get("whole", False)
+        self._mark(run, source, name, changes(series, excluded, kept), whole)
 
     def exclude_series(self, source: Source, name: str, whole: bool) -> None:
-        """Leave a whole series out of everything downstream, or take it in again."""
-        run = self.runs[source.run]
-        run.excluded.setdefault(source.port, {}).setdefault(name, {})["whole"] = whole
-        self.save(run)
+        """Leave a whole series out of everything downstream, or take it in again.
+
+        Raises
+        ------
+        InputError
+            Read-only, no such output, or the file cannot be written.
+        """
+        run, _ = self._record(source, name)
+        mark = run.excluded.get(source.port, {}).get(name, {})
+        self._mark(run, source, name, {k: v for k, v in mark.items() if k != "whole"}, whole)
+
+    def _mark(
+        self, run: Run, source: Source, name: str, mark: Mapping[str, Any], whole: bool
+    ) -> None:
+        before = copy.deepcopy(run.excluded)
+        marks = run.excluded.setdefault(source.port, {})
+        marks[name] = dict(mark) | ({"whole": True} if whole else {})
+        if not marks[name]:
+            del marks[name]
+        try:
+            self.save(run)
+        except InputError:
+            run.excluded = before
+            raise
 
     # -- what is out of date -----------------------------------------------------------------
 
@@ -430,16 +467,23 @@ class Project:
         Raises
         ------
         InputError
-            An input is missing.
+            A parameter does not fit, or an input is missing.
         """
         protocol, params = self.protocol(run), self.params(run)
         names = self.series_of(run) if name is None else [name]
         if not protocol.inputs:
             return protocol.run_key(params, protocol.source_hashes(params))
-        hashes = [
-            f"{port}:{n}:{self.item_hash(run.inputs[port], n)}"
-            for port in sorted(run.inputs) for n in names
-        ]  # fmt: skip
+        hashes = []
+        for port in sorted(set(run.inputs) & set(protocol.inputs)):
+            for n in names:
+                try:
+                    found = self.item_hash(run.inputs[port], n)
+                except InputError:
+                    # A series that is missing concerns its own result only.
+                    if name is not None:
+                        raise
+                    found = "missing"
+                hashes.append(f"{port}:{n}:{found}")
         return protocol.run_key(params, hashes)
 
     def series_of(self, run: Run) -> list[str]:
@@ -484,14 +528,3 @@ class Project:
             return run.key != self.key_of(run)
         except InputError:
             return True
-
-
-def _curated(series: TiltSeries, mark: Mapping[str, Any] | None) -> TiltSeries:
-    """The series with a person's exclusions, which stand by acquisition number."""
-    if not mark or "excluded" not in mark:
-        return series
-    return replace(
-        series,
-        excluded=np.isin(series.order, mark["excluded"]),
-        kept=np.isin(series.order, mark.get("kept", [])),
-    )

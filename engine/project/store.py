@@ -7,13 +7,14 @@ start with ``own:``, those inside the project with ``project:``, so that both ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.frames import FrameStack
 from tiltwright.engine.io.hashes import file_hash, value_hash
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.io.mrc_write import MrcWriter
@@ -28,6 +29,7 @@ from tiltwright.engine.model.files import (
 )
 from tiltwright.engine.model.tilt_series import TiltSeries, open_raw
 from tiltwright.engine.model.tomogram import Tomogram
+from tiltwright.engine.progress import SILENT, Monitor
 
 Record = dict[str, Any]
 _FIT_NUMBERS = ("mean_residual_px", "weighted_mean_px", "leave_one_out_px")
@@ -55,20 +57,30 @@ class Place:
         return bases[word] / rest if colon and word in bases else Path(name)
 
 
-def save_outputs(made: Mapping[str, Any], inputs: Mapping[str, Any], place: Place) -> Record:
+def save_outputs(
+    made: Mapping[str, Any], inputs: Mapping[str, Any], place: Place, monitor: Monitor = SILENT
+) -> Record:
     """Write the files of a step's outputs for one series; ``{port: record}``.
+
+    The fit of an alignment speaks of the model that it was made with. A step that hands on the
+    alignment of its input hands on transforms and angles only.
 
     Raises
     ------
     InputError
         A file cannot be written.
     """
-    series = made.get("tilt_series", inputs.get("tilt_series"))
+    before = inputs.get("tilt_series")
+    series = made.get("tilt_series", before)
     model = made.get("fiducial_model")
     out: Record = {}
     for port, thing in made.items():
         if isinstance(thing, TiltSeries):
-            out[port] = _save_series(thing, model, place)
+            alignment = thing.alignment
+            handed_on = before is not None and alignment is before.alignment
+            if alignment is not None and (handed_on or model is None):
+                thing = replace(thing, alignment=replace(alignment, fit=None))
+            out[port] = _save_series(thing, model, place, monitor)
         elif isinstance(thing, FiducialModel):
             out[port] = _save_model(thing, series, place)
         elif isinstance(thing, Tomogram):
@@ -80,7 +92,9 @@ def save_outputs(made: Mapping[str, Any], inputs: Mapping[str, Any], place: Plac
     return out
 
 
-def _save_series(series: TiltSeries, model: FiducialModel | None, place: Place) -> Record:
+def _save_series(
+    series: TiltSeries, model: FiducialModel | None, place: Place, monitor: Monitor
+) -> Record:
     record: Record = {
         "kind": "tilt_series", "name": series.name, "path": place.name(series.path),
         "tilt_deg": series.tilt_deg.tolist(), "axis_deg": series.axis_deg,
@@ -94,6 +108,8 @@ def _save_series(series: TiltSeries, model: FiducialModel | None, place: Place) 
         "voltage_kv": series.voltage_kv, "cs_mm": series.cs_mm,
         "amplitude_contrast": series.amplitude_contrast,
     }  # fmt: skip
+    if isinstance(series.stack, FrameStack):
+        record["views"] = [place.name(path) for path in series.stack.paths]
     if series.work is not None:
         path = series.work_path
         if path is None:
@@ -101,6 +117,7 @@ def _save_series(series: TiltSeries, model: FiducialModel | None, place: Place) 
             work = series.work
             with MrcWriter(path, work.shape, work.dtype, series.image_pixel_size_a) as writer:
                 for v in range(len(work)):
+                    monitor.step(v, len(work), "writing the images")
                     writer.write(v, work[v])
         record["work"] = place.name(path)
     if series.alignment is not None:
@@ -152,13 +169,14 @@ def load(record: Mapping[str, Any], place: Place) -> Any:
     makers = {"tilt_series": _load_series, "fiducial_model": _load_model, "tomogram": _load_tomo}
     try:
         return makers[record["kind"]](record, place)
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
         raise InputError(f"{place.own}: a damaged record of an output ({exc!r})") from exc
 
 
 def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
     path = place.path(r["path"])
-    stack = open_raw(path)[0]
+    views = r.get("views")
+    stack = open_raw(path)[0] if views is None else FrameStack([place.path(v) for v in views])
     if len(stack) != len(r["tilt_deg"]):
         raise InputError(f"{path}: has {len(stack)} views now, {len(r['tilt_deg'])} when imported")
     work = None if r["work"] is None else place.path(r["work"])
@@ -177,8 +195,6 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
 
 
 def _with_alignment(series: TiltSeries, r: Mapping[str, Any], place: Place) -> TiltSeries:
-    from dataclasses import replace
-
     files = {ending: place.path(name) for ending, name in r["files"].items()}
     xf, tilt, x_tilt = read_transforms(
         files[".xf"], files[".tlt"], files.get(".xtilt"), series.n_views
@@ -230,7 +246,7 @@ def record_hash(record: Mapping[str, Any], place: Place) -> str:
         if isinstance(value, dict):
             return {k: walk(v) for k, v in value.items()}
         if isinstance(value, list):
-            return value
+            return [walk(v) for v in value] if value and isinstance(value[0], str) else value
         if isinstance(value, str) and (value.startswith(("own:", "project:", "/"))):
             return file_hash(place.path(value))
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def crop_volume(
     *,
     about_x_deg: float = 0.0,
     about_y_deg: float = 0.0,
-    labels: tuple[str, ...] = (),
+    labels: Sequence[str] = (),
     monitor: Monitor = SILENT,
 ) -> tuple[int, int, int]:
     """Write a box of a volume ``(nz, ny, nx)`` to an MRC file of the same type.
