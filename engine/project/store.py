@@ -115,7 +115,8 @@ def _save_series(
         if path is None:
             path = place.own / f"{series.name}_pre.mrc"
             work = series.work
-            with MrcWriter(path, work.shape, work.dtype, series.image_pixel_size_a) as writer:
+            kind = _written_type(work.dtype)
+            with MrcWriter(path, work.shape, kind, series.image_pixel_size_a) as writer:
                 for v in range(len(work)):
                     monitor.step(v, len(work), "writing the images")
                     writer.write(v, work[v])
@@ -123,6 +124,13 @@ def _save_series(
     if series.alignment is not None:
         record["alignment"] = _save_alignment(series, model, place)
     return record
+
+
+def _written_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A type of MRC files that holds the values of ``dtype``."""
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        return np.dtype(np.int16) if dtype.itemsize == 1 else dtype
+    return np.dtype(np.float32)
 
 
 def _save_alignment(series: TiltSeries, model: FiducialModel | None, place: Place) -> Record:
@@ -179,6 +187,9 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
     stack = open_raw(path)[0] if views is None else FrameStack([place.path(v) for v in views])
     if len(stack) != len(r["tilt_deg"]):
         raise InputError(f"{path}: has {len(stack)} views now, {len(r['tilt_deg'])} when imported")
+    per_view = [r[key] for key in ("excluded", "kept", "order", "dose") if r[key] is not None]
+    if any(len(values) != len(stack) for values in per_view):
+        raise InputError(f"{place.own}: a damaged record of {r['name']} (not one value per view)")
     work = None if r["work"] is None else place.path(r["work"])
     series = TiltSeries(
         path, stack, np.array(r["tilt_deg"], np.float64), r["axis_deg"], r["pixel_size_a"],
