@@ -362,18 +362,21 @@ class Project:
 
     def _aligned(self, run: Run, port: str) -> bool:
         """Whether a tilt-series output has, or will have, an alignment."""
-        items = run.outputs.get(port)
-        if items:
-            return any(r.get("alignment") for r in items.values())
-        declared = all_protocols().get(run.protocol)
-        if declared is None or port not in declared.outputs:
-            return False
-        if declared.outputs[port].aligned:
-            return True
-        source = run.inputs.get("tilt_series")
-        if source is None or source.run not in self.runs or source.run == run.id:
-            return False
-        return self._aligned(self.runs[source.run], source.port)
+        seen: set[int] = set()
+        while run.id not in seen:
+            seen.add(run.id)
+            if items := run.outputs.get(port):
+                return any(r.get("alignment") for r in items.values())
+            declared = all_protocols().get(run.protocol)
+            if declared is None or port not in declared.outputs:
+                return False
+            if declared.outputs[port].aligned:
+                return True
+            source = run.inputs.get("tilt_series")
+            if source is None or source.run not in self.runs:
+                return False
+            run, port = self.runs[source.run], source.port
+        return False
 
     # -- outputs -----------------------------------------------------------------------------
 

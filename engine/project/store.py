@@ -161,6 +161,7 @@ def _save_model(model: FiducialModel, series: TiltSeries, place: Place) -> Recor
     return {
         "kind": "fiducial_model", "name": series.name, "diameter_px": model.diameter_px,
         "size_px": list(model.size_px), "n_views": model.n_views, "fid": place.name(whole),
+        "measured": place.name(files[0]),
         "points": place.name(files[-1]), "n_tracks": model.n_tracks, "n_points": model.n_points,
         "n_filled": int((model.flag == Flag.FILLED).sum()),
     }  # fmt: skip

@@ -219,7 +219,7 @@ def test_damaged_runs_leave_the_rest_usable(opened, stubborn):
                 "tilt_series", all_protocols()["preprocess"].inputs["tilt_series"]
             ),
             k,
-        )  # noqa: E501
+        )
     # A new number is new, and the damaged folders stay for who wants to mend them.
     assert again.add("preprocess", {}, {"tilt_series": of(1)}).id == 10
     assert execute(again, 10).status == "finished"
@@ -229,7 +229,7 @@ def test_damaged_runs_leave_the_rest_usable(opened, stubborn):
         execute(again, 3)
     assert again.runs[3].failed == {
         "": "Coarse prealignment: its inputs have no tilt series in common yet"
-    }  # noqa: E501
+    }
 
 
 def test_a_protocol_that_this_version_lacks(opened):
@@ -329,7 +329,7 @@ def test_folders_that_cannot_be_written(opened, tmp_path):
         for change in (
             lambda: project.add("preprocess"),
             lambda: project.exclude_series(of(1), "s1", True),
-        ):  # noqa: E501
+        ):
             with pytest.raises(InputError, match="read-only"):
                 change()
         with pytest.raises(InputError, match="read-only"):
