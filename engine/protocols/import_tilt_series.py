@@ -146,7 +146,11 @@ class ImportTiltSeries(Protocol):
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Open one series; ``inputs["source"]`` is its file, ``inputs["name"]`` its name."""
         path: Path = inputs["source"]
-        etomo = _etomo_of(path)
+        etomo, wrong = None, ""
+        try:
+            etomo = _etomo_of(path)
+        except InputError as exc:
+            wrong = str(exc)
         angles = _angles(path, params)
         series = load_tilt_series(
             path, tilt_angles=angles, pixel_size_a=params.pixel_size_a,
@@ -164,7 +168,9 @@ class ImportTiltSeries(Protocol):
         span = f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f}"
         context.say(f"{series.describe()}, tilt {span} degrees, axis {series.axis_deg:.1f}")
         out: dict[str, Any] = {"tilt_series": series}
-        if params.alignment == "beside":
+        if wrong:
+            context.note(f"nothing is taken over from Etomo: {wrong}")
+        elif params.alignment == "beside":
             out |= _existing(series, etomo, context)
         return out
 
@@ -216,13 +222,11 @@ def _edf(folder: Path) -> Path | None:
 
 
 def _etomo_of(path: Path) -> EtomoProject | None:
-    """The Etomo project that a stack belongs to."""
-    edf = _edf(path.parent)
-    if edf is None or not path.stem.startswith(edf.stem):
-        return None
-    for axis in ("", "a", "b"):
-        if path.stem == edf.stem + axis:
-            return read_etomo(path.parent, axis)
+    """The Etomo project that a stack belongs to; raises :class:`InputError` when damaged."""
+    for edf in path.parent.glob("*.edf"):
+        for axis in ("", "a", "b"):
+            if path.stem == edf.stem + axis:
+                return read_etomo(path.parent, axis)
     return None
 
 

@@ -298,13 +298,18 @@ def test_the_series_above_a_result(opened):
     assert series_of_input(opened, run, "s9") is None
 
 
-def test_the_same_results_as_the_command_line(opened, raw, tmp_path):
+@pytest.mark.parametrize("binning", [1, 2])
+def test_the_same_results_as_the_command_line(opened, raw, tmp_path, binning):
     words = [
         "process", str(raw / "s1.mrc"), "--tilt-angles", str(raw / "s1.rawtlt"), "--output",
-        str(tmp_path), "--thickness", "48", "--fiducials", "8",
+        str(tmp_path / "out"), "--thickness", "48", "--fiducials", "8", "--binning", str(binning),
     ]  # fmt: skip
     assert main(words) == 0
-    ours, theirs = contents(opened.output_folder(5)), contents(tmp_path)
+    if binning > 1:
+        opened.runs[2].params["binning"] = binning
+        for k in range(2, 7):
+            execute(opened, k)
+    ours, theirs = contents(opened.output_folder(5)), contents(tmp_path / "out")
     endings = (
         ".xf", ".tlt", ".xtilt", ".fid", "_nogaps.fid", ".xyz", ".resid", "_residuals.csv",
         "_points.csv",
