@@ -232,6 +232,28 @@ def test_damaged_runs_leave_the_rest_usable(opened, stubborn):
     }
 
 
+@pytest.mark.parametrize("record", [{}, {"kind": "tilt_series"}, {"order": [1], "excluded": 5}])
+def test_damaged_records_concern_one_series(opened, record):
+    path = opened.folder_of(3) / "run.json"
+    data = json.loads(path.read_text())
+    whole = data["outputs"]["tilt_series"]["s1"]
+    data["outputs"]["tilt_series"]["s1"] = record if len(record) < 2 else whole | record
+    path.write_text(json.dumps(data))
+    opened.refresh()
+    assert opened.damaged == {}
+    assert opened.stale() == {4, 5, 6, 7}
+    with pytest.raises(InputError, match="damaged record"):
+        opened.item(of(3), "s1")
+    run = execute(opened, 4)
+    assert list(run.failed) == ["s1"]
+    assert opened.names(of(4)) == ["s2"]
+    # The record of its own series in the output folder mends it.
+    execute(opened, 3)
+    execute(opened, 4)
+    assert opened.names(of(4)) == ["s1", "s2"]
+    assert opened.stale() == set()
+
+
 def test_a_protocol_that_this_version_lacks(opened):
     text = (opened.folder_of(3) / "run.json").read_text()
     (opened.folder_of(3) / "run.json").write_text(
