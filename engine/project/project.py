@@ -97,8 +97,9 @@ class Project(Results):
                 owner = Owner("", 0, f"the folder cannot be written: {exc}")
         project = cls(folder, name, owner, lock if owner is None else None)
         project.refresh()
-        if owner is None:
+        if owner is None or not (read_only or Lock(folder).path.exists()):
             project._find_interrupted()
+        if owner is None:
             for left in (folder / "runs").glob(".deleted.*"):
                 shutil.rmtree(left, ignore_errors=True)
         return project

@@ -333,6 +333,8 @@ def test_a_missing_input_file_is_named_and_the_other_series_goes_on(opened):
 
 
 def test_folders_that_cannot_be_written(opened, tmp_path):
+    opened.runs[7].status = "running"
+    opened.save(opened.runs[7])
     opened.close()
     where = tmp_path / "ro"
     where.mkdir()
@@ -346,6 +348,7 @@ def test_folders_that_cannot_be_written(opened, tmp_path):
         project = Project.open(where)
         assert "cannot be written" in str(project.read_only)
         assert "process" not in str(project.read_only)
+        assert project.runs[7].status == "interrupted"
         assert project.stale() == set()
         assert project.item(of(5), "s1").alignment is not None
         for change in (
