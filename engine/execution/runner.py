@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -19,11 +20,13 @@ from tiltwright.engine.io.atomic import file_error, read_bytes, write_text
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.progress import Monitor, Progress
 from tiltwright.engine.project.project import Project
-from tiltwright.engine.project.run import Run
+from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.project.store import Place, load, save_outputs
 from tiltwright.engine.protocols.base import Context
 
 LOG = "log.txt"
+EVERY_S = 0.05
+"""Progress is told no more often."""
 Mode = Literal["continue", "restart"]
 
 
@@ -66,7 +69,8 @@ def execute(
 
     A series that fails never stops the others. ``continue`` keeps what was computed from the same
     inputs and parameters, ``restart`` nothing. Outputs appear under their final folder only when
-    all series are done; until then they, and those of an interrupted run, lie beside it.
+    all series are done; until then they, and those of an interrupted run, lie beside it, and what
+    an earlier run made stays where it is.
 
     Raises
     ------
@@ -85,14 +89,19 @@ def execute(
         work.end("aborted", "cancelled")
         raise
     except TiltwrightError as exc:
-        run.failed = run.failed or {"": " ".join(str(exc).split())}
-        work.end("failed", str(exc))
+        if not (run.failed and isinstance(exc, DataError)):
+            run.failed[""] = _line(exc)
+        work.end("failed", _line(exc))
         raise
     except BaseException as exc:
         run.failed = {"": f"an error of the program: {exc!r}"}
         work.end("failed", f"an error of the program: {exc!r}")
         raise
     return run
+
+
+def _line(exc: BaseException) -> str:
+    return " ".join(str(exc).split())
 
 
 class _Work:
@@ -102,9 +111,11 @@ class _Work:
         self.project, self.run, self.mode, self.hooks = project, run, mode, hooks
         self.folder = project.folder_of(run)
         self.final, self.partial = self.folder / "output", self.folder / "output.partial"
-        self.done_before = 0
         self.began = time.time()
-        self.log = open(self.folder / LOG, "a", encoding="utf-8")  # noqa: SIM115
+        try:
+            self.log = open(self.folder / LOG, "a", encoding="utf-8", errors="replace")  # noqa: SIM115
+        except OSError as exc:
+            raise file_error(self.folder / LOG, exc) from exc
 
     def say(self, text: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}"
@@ -117,30 +128,34 @@ class _Work:
         run = self.run
         run.status, run.finished = status, time.time()
         self.say(f"{run.label}: {status}" + (f": {why}" if why else ""))
-        self.log.close()
-        with contextlib.suppress(InputError):
+        try:
             self.project.save(run)
+        except InputError as exc:
+            self.say(f"{run.label}: its state could not be written: {_line(exc)}")
+        with contextlib.suppress(OSError):
+            self.log.close()
         self.hooks.changed(copy.deepcopy(run))
 
     def carry_out(self) -> None:
         project, run = self.project, self.run
-        protocol, params = project.protocol(run), project.params(run)
         run.failed, run.notes = {}, {}
+        protocol, params = project.protocol(run), project.params(run)
         names = project.series_of(run)
         key = project.key_of(run)
-        run.status, run.started, run.finished, run.version = "running", time.time(), 0.0, 0
+        run.status, run.started, run.finished = "running", time.time(), 0.0
         run.version = protocol.version
         project.save(run)
         self.hooks.changed(copy.deepcopy(run))
         self.say(f"{run.label}: {self.mode}, {len(names)} tilt series, {protocol.key}")
         for name, value in sorted(params.model_dump(mode="json").items()):
             self.say(f"  {name} = {value}")
-        self._make_room()
+        self._make_room(names)
         sources = protocol.sources(params) if not protocol.inputs else {}
         outputs: dict[str, dict[str, Any]] = {}
         keys: dict[str, str] = {}
         for index, name in enumerate(names):
             begin = time.time()
+            self.check()
             try:
                 item_key = project.key_of(run, name) if protocol.inputs else f"{key}:{name}"
                 kept = self._kept(name, item_key)
@@ -154,10 +169,15 @@ class _Work:
                     inputs |= {"source": sources.get(name), "name": name} if sources else {}
                     made = self._one(name, index, len(names), inputs, params, item_key)
                     self.say(f"{name}: done in {time.time() - begin:.1f} s")
-            except (DataError, InputError) as exc:
-                reason = " ".join(str(exc).split())
+            except Cancelled:
+                raise
+            except Exception as exc:
+                reason = _line(exc)
                 if "free space" in reason:
                     raise
+                if not isinstance(exc, TiltwrightError):
+                    reason = f"an error of the program: {exc!r}"
+                    self.say(traceback.format_exc())
                 run.failed[name] = reason
                 self.say(f"{name}: FAILED: {reason}")
                 continue
@@ -166,22 +186,56 @@ class _Work:
                 outputs.setdefault(port, {})[name] = record
         if not outputs:
             raise DataError("; ".join(f"{n}: {why}" for n, why in run.failed.items()))
-        self._finish(outputs)
+        self._finish()
         run.outputs, run.keys, run.key = outputs, keys, key
         self.end("finished", f"{len(run.failed)} series failed" if run.failed else "")
 
-    def _make_room(self) -> None:
-        """A partial folder; a finished one becomes partial again, to keep what still holds."""
+    def check(self) -> None:
+        """Raise :class:`Cancelled` when the run was cancelled."""
+        if self.hooks.stop is not None and self.hooks.stop.is_set():
+            raise Cancelled("cancelled")
+
+    def _make_room(self, names: Sequence[str]) -> None:
+        """A partial folder, with links to what was finished before when that may be kept."""
         try:
-            if self.mode == "restart":
-                shutil.rmtree(self.partial, ignore_errors=True)
-            elif self.final.exists() and not self.partial.exists():
-                self.final.rename(self.partial)
-                self.run.outputs = {}
+            for old in self.folder.glob(".output.old.*"):
+                # A run was killed between two renames.
+                if self.final.exists():
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
+                    old.rename(self.final)
+            for old in self.folder.glob(".output.link.*"):
+                shutil.rmtree(old, ignore_errors=True)
+            if self.mode == "restart" and self.partial.exists():
+                shutil.rmtree(self.partial)
+            if self.mode == "continue" and self.final.exists() and not self.partial.exists():
+                links = self.folder / f".output.link.{os.getpid()}"
+                shutil.copytree(self.final, links, copy_function=_link)
+                links.rename(self.partial)
             (self.partial / "items").mkdir(parents=True, exist_ok=True)
+            for left in self.partial.rglob(".*.part"):
+                left.unlink()  # of a run that was killed
         except OSError as exc:
             raise file_error(self.partial, exc) from exc
-        self.project.save(self.run)
+        for record in (self.partial / "items").glob("*.json"):
+            if record.stem not in names:
+                self._forget(record.stem)
+
+    def _forget(self, name: str) -> None:
+        """Remove what was kept of a series: it would lie beside what is made now."""
+        place = Place(self.partial, self.project.folder)
+
+        def remove(value: Any) -> None:
+            if isinstance(value, dict):
+                for part in value.values():
+                    remove(part)
+            elif isinstance(value, str) and value.startswith("own:"):
+                place.path(value).unlink(missing_ok=True)
+
+        with contextlib.suppress(InputError, ValueError, KeyError, TypeError, OSError):
+            remove(json.loads(read_bytes(self._record_file(name), 1 << 28))["outputs"])
+        with contextlib.suppress(OSError):
+            self._record_file(name).unlink()
 
     def _record_file(self, name: str) -> Path:
         return self.partial / "items" / f"{name}.json"
@@ -193,15 +247,16 @@ class _Work:
             return None
         try:
             stored = json.loads(read_bytes(path, 1 << 28))
-            if stored["key"] != key:
-                return None
-            made: dict[str, Any] = stored["outputs"]
-            for record in made.values():
-                load(record, Place(self.partial, self.project.folder))
-            self.run.notes[name] = list(stored["notes"])
-            return made
-        except (InputError, ValueError, KeyError, TypeError):
-            return None
+            if stored["key"] == key:
+                made: dict[str, Any] = stored["outputs"]
+                for record in made.values():
+                    load(record, Place(self.partial, self.project.folder))
+                self.run.notes[name] = list(stored["notes"])
+                return made
+        except (InputError, ValueError, KeyError, TypeError, AttributeError):
+            self.say(f"{name}: what was kept of it is damaged")
+        self._forget(name)
+        return None
 
     def _one(
         self, name: str, index: int, n: int, inputs: dict[str, Any], params: Any, key: str
@@ -214,7 +269,8 @@ class _Work:
         )
         made = self.project.protocol(self.run).run(inputs, params, context)
         context.monitor.check()
-        records = save_outputs(made, inputs, Place(self.partial, self.project.folder))
+        place = Place(self.partial, self.project.folder)
+        records = save_outputs(made, inputs, place, context.monitor)
         self.run.notes[name] = context.notes
         stored = {"key": key, "outputs": records, "notes": context.notes}
         write_text(self._record_file(name), json.dumps(stored))
@@ -225,7 +281,7 @@ class _Work:
 
         def listen(progress: Progress) -> None:
             now = time.time()
-            if now - last[0] < 0.05 and progress.done != progress.total:
+            if now - last[0] < EVERY_S and progress.done != progress.total:
                 return
             last[0] = now
             part = (index + progress.done / max(progress.total, 1)) / n
@@ -234,7 +290,7 @@ class _Work:
 
         return listen
 
-    def _finish(self, outputs: Mapping[str, Mapping[str, Any]]) -> None:
+    def _finish(self) -> None:
         """Move the finished outputs to their final folder."""
         try:
             old = self.folder / f".output.old.{os.getpid()}"
@@ -244,6 +300,14 @@ class _Work:
             shutil.rmtree(old, ignore_errors=True)
         except OSError as exc:
             raise file_error(self.final, exc) from exc
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under a second name: all our files are replaced, never written into."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def series_of_input(project: Project, run: Run, name: str) -> TiltSeries | None:
@@ -258,8 +322,6 @@ def series_of_input(project: Project, run: Run, name: str) -> TiltSeries | None:
         here = project.runs[k]
         for port, items in here.outputs.items():
             if items.get(name, {}).get("kind") == "tilt_series":
-                from tiltwright.engine.project.run import Source
-
                 found: TiltSeries = project.item(Source(k, port), name)
                 return found
         waiting += project.parents(k)

@@ -12,6 +12,7 @@ from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats, identity
 
 Ints = npt.NDArray[np.int64]
+_FIT_DECIMALS = {"xyz": 2, "residual_px": 4, "weight": 4, "loo_px": 4, "sd": 4}
 MATRIX_DECIMALS, SHIFT_DECIMALS, ANGLE_DECIMALS = 7, 4, 4
 """Decimals of ``.xf`` and ``.tlt`` files; an alignment holds no more than its files do."""
 
@@ -47,6 +48,13 @@ class Fit:
     leave_one_out_px: float
     variables: str = ""
     candidates: tuple[tuple[str, float, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Round to what the files hold, so that reading them back changes nothing."""
+        for name, decimals in _FIT_DECIMALS.items():
+            array = np.round(np.array(getattr(self, name), np.float64), decimals)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
 
     def per_view_px(self) -> Floats:
         """Mean residual of each view, ``(n_views,)``; NaN where nothing is measured."""

@@ -166,12 +166,14 @@ def write_alignment(
         made.append(folder / f"{name}.prexg")
         write_xf(made[-1], alignment.transforms)
     fit = alignment.fit
+    if fit is not None or alignment.x_tilt_deg:
+        made.append(folder / f"{name}.xtilt")
+        x_tilt = np.full(series.n_views, alignment.x_tilt_deg)
+        write_angles(made[-1], x_tilt, decimals=ANGLE_DECIMALS)
     if fit is None:
         return made
-    tilted, positions = folder / f"{name}.xtilt", folder / f"{name}.xyz"
-    made += [tilted, positions]
-    x_tilt = np.full(series.n_views, alignment.x_tilt_deg)
-    write_angles(tilted, x_tilt, decimals=ANGLE_DECIMALS)
+    positions = folder / f"{name}.xyz"
+    made.append(positions)
     nx, ny = aligned_size(*series.size, series.axis_deg)
     solved = np.flatnonzero(np.isfinite(fit.xyz).all(1))
     corner = np.array([nx / 2, ny / 2, 0.0])

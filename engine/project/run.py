@@ -18,6 +18,11 @@ STATUSES: tuple[str, ...] = (
 )  # fmt: skip
 SCHEMA = 1
 FILE = "run.json"
+_KINDS: dict[str, Any] = {
+    "params": dict, "outputs": dict, "failed": dict, "excluded": dict, "keys": dict,
+    "notes": dict, "wait_for": list, "label": str, "comment": str, "colour": str, "key": str,
+    "version": int, "created": (int, float), "started": (int, float), "finished": (int, float),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class Run:
     failed : dict
         Series to the reason why it has no result.
     excluded : dict
-        Port, then series, to the views that a person excluded or kept in that output, as lists
-        of acquisition numbers: ``{"excluded": [...], "kept": [...], "whole": bool}``.
+        Port, then series, to what a person changed in the exclusions of that output (see
+        ``marks``), and ``"whole"`` where the series is left out as a whole.
     """
 
     id: int
@@ -81,7 +86,8 @@ class Run:
         """How long it took, or has taken so far."""
         if not self.started:
             return 0.0
-        return (self.finished or time.time()) - self.started
+        running = self.status == "running"
+        return max(0.0, (time.time() if running else self.finished) - self.started)
 
     @property
     def series(self) -> list[str]:
@@ -91,7 +97,7 @@ class Run:
 
 def run_to_json(run: Run) -> str:
     """The text of ``run.json``."""
-    return json.dumps(asdict(run), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(asdict(run), indent=1) + "\n"
 
 
 def run_from_json(text: str, where: str) -> Run:
@@ -119,14 +125,17 @@ def run_from_json(text: str, where: str) -> Run:
             raise ValueError("no id or protocol")
         if run.status not in STATUSES:
             raise ValueError(f"unknown status {run.status!r}")
-        for name, kind in (
-            ("params", dict), ("outputs", dict), ("failed", dict), ("excluded", dict),
-            ("keys", dict), ("notes", dict), ("wait_for", list), ("label", str), ("comment", str),
-        ):  # fmt: skip
+        for name, kind in _KINDS.items():
             if not isinstance(getattr(run, name), kind):
-                raise ValueError(f"{name} is no {kind.__name__}")
+                raise ValueError(f"{name} is not understood")
+        for name in ("outputs", "excluded"):
+            for items in getattr(run, name).values():
+                if not all(isinstance(item, dict) for item in items.values()):
+                    raise ValueError(f"{name} is not understood")
+        if not all(isinstance(k, int) for k in run.wait_for):
+            raise ValueError("wait_for is not understood")
         return run
-    except (ValueError, TypeError, AttributeError, KeyError) as exc:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as exc:
         raise InputError(f"{where}: damaged ({exc})") from exc
 
 

@@ -7,13 +7,14 @@ start with ``own:``, those inside the project with ``project:``, so that both ca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.frames import FrameStack
 from tiltwright.engine.io.hashes import file_hash, value_hash
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.io.mrc_write import MrcWriter
@@ -28,6 +29,7 @@ from tiltwright.engine.model.files import (
 )
 from tiltwright.engine.model.tilt_series import TiltSeries, open_raw
 from tiltwright.engine.model.tomogram import Tomogram
+from tiltwright.engine.progress import SILENT, Monitor
 
 Record = dict[str, Any]
 _FIT_NUMBERS = ("mean_residual_px", "weighted_mean_px", "leave_one_out_px")
@@ -55,20 +57,30 @@ class Place:
         return bases[word] / rest if colon and word in bases else Path(name)
 
 
-def save_outputs(made: Mapping[str, Any], inputs: Mapping[str, Any], place: Place) -> Record:
+def save_outputs(
+    made: Mapping[str, Any], inputs: Mapping[str, Any], place: Place, monitor: Monitor = SILENT
+) -> Record:
     """Write the files of a step's outputs for one series; ``{port: record}``.
+
+    The fit of an alignment speaks of the model that it was made with. A step that hands on the
+    alignment of its input hands on transforms and angles only.
 
     Raises
     ------
     InputError
         A file cannot be written.
     """
-    series = made.get("tilt_series", inputs.get("tilt_series"))
+    before = inputs.get("tilt_series")
+    series = made.get("tilt_series", before)
     model = made.get("fiducial_model")
     out: Record = {}
     for port, thing in made.items():
         if isinstance(thing, TiltSeries):
-            out[port] = _save_series(thing, model, place)
+            alignment = thing.alignment
+            handed_on = before is not None and alignment is before.alignment
+            if alignment is not None and (handed_on or model is None):
+                thing = replace(thing, alignment=replace(alignment, fit=None))
+            out[port] = _save_series(thing, model, place, monitor)
         elif isinstance(thing, FiducialModel):
             out[port] = _save_model(thing, series, place)
         elif isinstance(thing, Tomogram):
@@ -80,7 +92,9 @@ def save_outputs(made: Mapping[str, Any], inputs: Mapping[str, Any], place: Plac
     return out
 
 
-def _save_series(series: TiltSeries, model: FiducialModel | None, place: Place) -> Record:
+def _save_series(
+    series: TiltSeries, model: FiducialModel | None, place: Place, monitor: Monitor
+) -> Record:
     record: Record = {
         "kind": "tilt_series", "name": series.name, "path": place.name(series.path),
         "tilt_deg": series.tilt_deg.tolist(), "axis_deg": series.axis_deg,
@@ -94,18 +108,29 @@ def _save_series(series: TiltSeries, model: FiducialModel | None, place: Place) 
         "voltage_kv": series.voltage_kv, "cs_mm": series.cs_mm,
         "amplitude_contrast": series.amplitude_contrast,
     }  # fmt: skip
+    if isinstance(series.stack, FrameStack):
+        record["views"] = [place.name(path) for path in series.stack.paths]
     if series.work is not None:
         path = series.work_path
         if path is None:
             path = place.own / f"{series.name}_pre.mrc"
             work = series.work
-            with MrcWriter(path, work.shape, work.dtype, series.image_pixel_size_a) as writer:
+            kind = _written_type(work.dtype)
+            with MrcWriter(path, work.shape, kind, series.image_pixel_size_a) as writer:
                 for v in range(len(work)):
+                    monitor.step(v, len(work), "writing the images")
                     writer.write(v, work[v])
         record["work"] = place.name(path)
     if series.alignment is not None:
         record["alignment"] = _save_alignment(series, model, place)
     return record
+
+
+def _written_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A type of MRC files that holds the values of ``dtype``."""
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        return np.dtype(np.int16) if dtype.itemsize == 1 else dtype
+    return np.dtype(np.float32)
 
 
 def _save_alignment(series: TiltSeries, model: FiducialModel | None, place: Place) -> Record:
@@ -136,6 +161,7 @@ def _save_model(model: FiducialModel, series: TiltSeries, place: Place) -> Recor
     return {
         "kind": "fiducial_model", "name": series.name, "diameter_px": model.diameter_px,
         "size_px": list(model.size_px), "n_views": model.n_views, "fid": place.name(whole),
+        "measured": place.name(files[0]),
         "points": place.name(files[-1]), "n_tracks": model.n_tracks, "n_points": model.n_points,
         "n_filled": int((model.flag == Flag.FILLED).sum()),
     }  # fmt: skip
@@ -152,15 +178,19 @@ def load(record: Mapping[str, Any], place: Place) -> Any:
     makers = {"tilt_series": _load_series, "fiducial_model": _load_model, "tomogram": _load_tomo}
     try:
         return makers[record["kind"]](record, place)
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
         raise InputError(f"{place.own}: a damaged record of an output ({exc!r})") from exc
 
 
 def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
     path = place.path(r["path"])
-    stack = open_raw(path)[0]
+    views = r.get("views")
+    stack = open_raw(path)[0] if views is None else FrameStack([place.path(v) for v in views])
     if len(stack) != len(r["tilt_deg"]):
         raise InputError(f"{path}: has {len(stack)} views now, {len(r['tilt_deg'])} when imported")
+    per_view = [r[key] for key in ("excluded", "kept", "order", "dose") if r[key] is not None]
+    if any(len(values) != len(stack) for values in per_view):
+        raise InputError(f"{place.own}: a damaged record of {r['name']} (not one value per view)")
     work = None if r["work"] is None else place.path(r["work"])
     series = TiltSeries(
         path, stack, np.array(r["tilt_deg"], np.float64), r["axis_deg"], r["pixel_size_a"],
@@ -177,8 +207,6 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
 
 
 def _with_alignment(series: TiltSeries, r: Mapping[str, Any], place: Place) -> TiltSeries:
-    from dataclasses import replace
-
     files = {ending: place.path(name) for ending, name in r["files"].items()}
     xf, tilt, x_tilt = read_transforms(
         files[".xf"], files[".tlt"], files.get(".xtilt"), series.n_views
@@ -230,7 +258,7 @@ def record_hash(record: Mapping[str, Any], place: Place) -> str:
         if isinstance(value, dict):
             return {k: walk(v) for k, v in value.items()}
         if isinstance(value, list):
-            return value
+            return [walk(v) for v in value] if value and isinstance(value[0], str) else value
         if isinstance(value, str) and (value.startswith(("own:", "project:", "/"))):
             return file_hash(place.path(value))
         return value

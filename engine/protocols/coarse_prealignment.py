@@ -31,7 +31,9 @@ class CoarsePrealignment(Protocol):
         "of the views is right. Switch on Interpolated to see the shifts applied."
     )
     inputs: ClassVar = {"tilt_series": Port(TiltSeries, "Tilt series")}
-    outputs: ClassVar = {"tilt_series": Port(TiltSeries, "Coarsely aligned tilt series")}
+    outputs: ClassVar = {
+        "tilt_series": Port(TiltSeries, "Coarsely aligned tilt series", aligned=True)
+    }
 
     class Params(base.Parameters):
         cumulative: bool = parameter(

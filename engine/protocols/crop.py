@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from tiltwright.engine.io.mrc import read_header
 from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
@@ -17,6 +18,11 @@ def _edge(axis: str, last: bool) -> Any:
         imod="trimvol -" + axis,
         help=f"The {side} voxel along {axis} that is kept, counted from 1; 0 is the edge.",
     )  # fmt: skip
+
+
+def _labels(tomogram: Tomogram) -> list[str]:
+    """Those of the tomogram, which say how its grey values are scaled, and ours."""
+    return [*read_header(tomogram.path).labels[:9], "Tiltwright: cropped tomogram"]
 
 
 class Crop(Protocol):
@@ -60,7 +66,7 @@ class Crop(Protocol):
         path = context.folder / f"{tomogram.name}_crop.mrc"
         shape = crop_volume(
             tomogram.data, box, path, tomogram.pixel_size_a, about_x_deg=params.about_x_deg,
-            about_y_deg=params.about_y_deg, labels=("Tiltwright: cropped tomogram",),
+            about_y_deg=params.about_y_deg, labels=_labels(tomogram),
             monitor=context.monitor,
         )  # fmt: skip
         origin = tuple(o + f for o, f in zip(tomogram.origin, first, strict=True))

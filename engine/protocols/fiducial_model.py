@@ -38,7 +38,7 @@ class FiducialModel(Protocol):
     )
     inputs: ClassVar = {"tilt_series": Port(TiltSeries, "Tilt series", aligned=True)}
     outputs: ClassVar = {
-        "tilt_series": Port(TiltSeries, "Tilt series with lost views named"),
+        "tilt_series": Port(TiltSeries, "Tilt series with lost views named", aligned=True),
         "fiducial_model": Port(Model, "Fiducial model with gaps"),
     }
 

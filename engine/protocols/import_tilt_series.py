@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +14,21 @@ import numpy as np
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.aretomo import place, read_aln
 from tiltwright.engine.io.etomo import EtomoProject, raw_fiducials, read_etomo
+from tiltwright.engine.io.frames import load_frames_mdoc
 from tiltwright.engine.io.hashes import file_hash
+from tiltwright.engine.io.mdoc import read_mdoc
 from tiltwright.engine.io.model_file import read_model as read_model_file
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.files import model_of_contours, read_model, read_transforms
-from tiltwright.engine.model.tilt_series import TiltSeries, load_tilt_series
+from tiltwright.engine.model.tilt_series import Bools, TiltSeries, load_tilt_series
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 
 STACKS = (".mrc", ".mrcs", ".st", ".ali", ".tif", ".tiff")
+_BESIDE = (
+    ".rawtlt", ".tlt", ".xf", ".xtilt", ".fid", "_points.csv", ".aln", ".mdoc",
+)  # fmt: skip
 _METADATA = "Empty: from the metadata (mdoc, then the header)."
 
 
@@ -99,21 +106,21 @@ class ImportTiltSeries(Protocol):
         """Name of each series to its file; raises :class:`InputError` when there is none."""
         found: list[Path] = []
         for text in params.files:
-            path = Path(text).expanduser()
+            path = Path(os.path.abspath(Path(text).expanduser()))
             if path.is_dir():
                 found += _search(path, params.pattern.split(), params.leave_out.split())
             elif path.exists():
-                found.append(path)
+                found.append(_stack_of(path))
             else:
                 raise InputError(f"{path}: no such file or folder")
-        stacks = {_stem(p) for p in found if p.suffix != ".mdoc"}
         out: dict[str, Path] = {}
-        for path in found:
-            if path.suffix == ".mdoc" and _stem(path) in stacks:
-                continue
-            name = _stem(path).name
-            if name in out and out[name] != path:
-                name = f"{path.parent.name}_{name}"
+        for path in dict.fromkeys(found):
+            plain = name = _stem(path).name
+            if name in out:
+                plain = name = f"{path.parent.name}_{name}"
+            number = 2
+            while name in out:
+                name, number = f"{plain}_{number}", number + 1
             out[name] = path
         if not out:
             raise InputError("import: no tilt series found; choose stacks, mdoc files or a folder")
@@ -124,17 +131,27 @@ class ImportTiltSeries(Protocol):
         """Identity of the files that are imported."""
         out = []
         for name, path in sorted(cls.sources(params).items()):
-            beside = [path, *(path.with_suffix(s) for s in (".rawtlt", ".tlt", ".xf", ".fid"))]
-            beside += [path.with_suffix(".aln"), path.with_name(path.name + ".mdoc")]
-            out += [f"{name}:{p.suffix}:{file_hash(p)}" for p in beside if p.is_file()]
+            beside = [path, *(_beside(path, ending) for ending in _BESIDE)]
+            beside.append(path.with_name(path.name + ".mdoc"))
+            if _edf(path.parent) is not None:
+                beside += sorted(p for s in ("*.edf", "*.prexg", "*.com", "align*.log")
+                                 for p in path.parent.glob(s))  # fmt: skip
+            if path.suffix == ".mdoc":
+                with contextlib.suppress(InputError):
+                    beside += load_frames_mdoc(path).stack.paths
+            out += [f"{name}:{p.name}:{file_hash(p)}" for p in dict.fromkeys(beside) if p.is_file()]
         return out
 
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Open one series; ``inputs["source"]`` is its file, ``inputs["name"]`` its name."""
         path: Path = inputs["source"]
-        etomo = read_etomo(path.parent) if _is_etomo(path) else None
-        angles = _angles(path, params, etomo)
+        etomo, wrong = None, ""
+        try:
+            etomo = _etomo_of(path)
+        except InputError as exc:
+            wrong = str(exc)
+        angles = _angles(path, params)
         series = load_tilt_series(
             path, tilt_angles=angles, pixel_size_a=params.pixel_size_a,
             axis_deg=_axis(params, etomo), tomo5={"yes": True, "no": False}.get(params.tomo5),
@@ -151,7 +168,9 @@ class ImportTiltSeries(Protocol):
         span = f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f}"
         context.say(f"{series.describe()}, tilt {span} degrees, axis {series.axis_deg:.1f}")
         out: dict[str, Any] = {"tilt_series": series}
-        if params.alignment == "beside":
+        if wrong:
+            context.note(f"nothing is taken over from Etomo: {wrong}")
+        elif params.alignment == "beside":
             out |= _existing(series, etomo, context)
         return out
 
@@ -162,21 +181,53 @@ def _stem(path: Path) -> Path:
     return plain.with_suffix("") if plain.suffix in STACKS else plain
 
 
+def _beside(path: Path, ending: str) -> Path:
+    """``X.rawtlt`` of ``X.mrc``; names may have dots."""
+    stem = _stem(path)
+    return stem.with_name(stem.name + ending)
+
+
+def _stack_of(path: Path) -> Path:
+    """The stack that an mdoc describes when it lies beside it; else the file itself."""
+    if path.suffix != ".mdoc":
+        return path
+    beside = [path.with_suffix(""), *(_beside(path, ending) for ending in STACKS)]
+    return next((p for p in beside if p.suffix in STACKS and p.is_file()), path)
+
+
 def _search(folder: Path, patterns: list[str], leave_out: list[str]) -> list[Path]:
+    """The series of a folder: of an Etomo folder its stack, else what fits the patterns."""
     if _edf(folder) is not None:
-        stack = read_etomo(folder).stack
-        return [stack] if stack is not None else []
-    found = sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()})
-    return [p for p in found if not any(p.match(pattern) for pattern in leave_out)]
+        with contextlib.suppress(InputError):
+            if (stack := read_etomo(folder).stack) is not None:
+                return [stack]
+    try:
+        every = sorted({p for pattern in patterns for p in folder.glob(pattern) if p.is_file()})
+    except (ValueError, NotImplementedError) as exc:
+        raise InputError(f"import: a pattern is not understood ({exc})") from exc
+    found = [p for p in every if not any(p.match(pattern) for pattern in leave_out)]
+    found = list(dict.fromkeys(map(_stack_of, found)))
+    # The images that an mdoc names are views, not series.
+    views: set[Path] = set()
+    for path in found:
+        if path.suffix == ".mdoc":
+            with contextlib.suppress(InputError, ValueError):
+                named = [n for n in read_mdoc(path).frame_names if n]
+                views |= {path.with_name(n).with_suffix("") for n in named}
+    return [p for p in found if p.suffix == ".mdoc" or p.with_suffix("") not in views]
 
 
 def _edf(folder: Path) -> Path | None:
     return next(iter(sorted(folder.glob("*.edf"))), None)
 
 
-def _is_etomo(path: Path) -> bool:
-    edf = _edf(path.parent)
-    return edf is not None and path.stem.startswith(edf.stem)
+def _etomo_of(path: Path) -> EtomoProject | None:
+    """The Etomo project that a stack belongs to; raises :class:`InputError` when damaged."""
+    for edf in path.parent.glob("*.edf"):
+        for axis in ("", "a", "b"):
+            if path.stem == edf.stem + axis:
+                return read_etomo(path.parent, axis)
+    return None
 
 
 def _axis(params: Any, etomo: EtomoProject | None) -> float | None:
@@ -186,12 +237,12 @@ def _axis(params: Any, etomo: EtomoProject | None) -> float | None:
     return etomo.axis_deg
 
 
-def _angles(path: Path, params: Any, etomo: EtomoProject | None) -> Path | None:
+def _angles(path: Path, params: Any) -> Path | None:
     if params.tilt_angles in ("metadata", "range"):
         return None
-    beside = [_stem(path).with_suffix(s) for s in (".rawtlt", ".tlt")]
-    if etomo is not None:
-        beside += [etomo.folder / f"{etomo.name}.rawtlt"]
+    if path.suffix == ".mdoc" and params.tilt_angles == "automatic":
+        return None  # a file of angles is in the order of some stack, which is not here
+    beside = [_beside(path, ending) for ending in (".rawtlt", ".tlt")]
     found = next((p for p in beside if p.exists()), None)
     if found is None and params.tilt_angles == "file":
         raise InputError(f"{path}: no {beside[0].name} or {beside[1].name} beside it")
@@ -199,47 +250,73 @@ def _angles(path: Path, params: Any, etomo: EtomoProject | None) -> Path | None:
 
 
 def _existing(series: TiltSeries, etomo: EtomoProject | None, context: Context) -> dict[str, Any]:
-    """The alignment and the model that lie beside a series, if any."""
-    stem = _stem(series.path)
-    n = series.n_views
-    alignment: Alignment | None = None
-    excluded = series.excluded.copy()
-    model: FiducialModel | None = None
-    diameter = 100.0 / series.pixel_size_a
+    """The alignment and the model that lie beside a series, if any.
+
+    What does not fit the series is said and left: the series itself is good.
+    """
+    out: dict[str, Any] = {"tilt_series": series}
+    try:
+        excluded = series.excluded.copy()
+        alignment = _alignment(series, etomo, excluded, context)
+        out["tilt_series"] = replace(series, alignment=alignment, excluded=excluded)
+    except InputError as exc:
+        context.note(f"no alignment is taken over: {exc}")
+    try:
+        model = _model(series, etomo, context)
+        if model is not None:
+            out["fiducial_model"] = model
+    except InputError as exc:
+        context.note(f"no fiducial model is taken over: {exc}")
+    return out
+
+
+def _alignment(
+    series: TiltSeries, etomo: EtomoProject | None, excluded: Bools, context: Context
+) -> Alignment | None:
+    """Sets ``excluded`` where the other program left views out."""
+    n, path = series.n_views, series.path
+    aln, xf, tlt = (_beside(path, ending) for ending in (".aln", ".xf", ".tlt"))
     if etomo is not None and etomo.transforms is not None and etomo.tilt_deg is not None:
+        if len(etomo.transforms) != n:
+            raise InputError(f"{xf}: {len(etomo.transforms)} transforms for {n} views")
         tilt = 0.0 if etomo.x_tilt_deg is None else float(np.median(etomo.x_tilt_deg))
         excluded[[v for v in etomo.excluded if v < n]] = True
-        alignment = Alignment(etomo.transforms, etomo.tilt_deg, tilt, valid=~excluded)
-        if etomo.fiducials is not None and etomo.prealignment is not None:
-            contours, surfaces = raw_fiducials(etomo, series.size)
-            if etomo.bead_diameter_nm:
-                diameter = etomo.bead_diameter_nm * 10 / series.pixel_size_a
-            model = model_of_contours(contours, surfaces, n, series.size, diameter, etomo.fiducials)
         context.say("alignment of an Etomo folder taken over")
-    elif (aln := stem.with_suffix(".aln")).exists():
+        return Alignment(etomo.transforms, etomo.tilt_deg, tilt, valid=~excluded)
+    if aln.exists():
         placed = place(read_aln(aln), n, series.tilt_deg)
         excluded |= placed.excluded
         tilts = np.where(np.isfinite(placed.tilt_deg), placed.tilt_deg, series.tilt_deg)
-        alignment = Alignment(placed.transforms, tilts, valid=~excluded)
         context.say(f"alignment of AreTomo taken over, {int(excluded.sum())} views left out there")
-    elif (xf := stem.with_suffix(".xf")).exists() and stem.with_suffix(".tlt").exists():
-        alignment = Alignment(
-            *read_transforms(xf, stem.with_suffix(".tlt"), stem.with_suffix(".xtilt"), n)
-        )
+        return Alignment(placed.transforms, tilts, valid=~excluded)
+    if xf.exists() and tlt.exists():
+        alignment = Alignment(*read_transforms(xf, tlt, _beside(path, ".xtilt"), n))
         context.say(f"alignment {xf.name} taken over")
-    fid = stem.with_suffix(".fid")
-    if model is None and etomo is None and fid.exists():
-        nx, ny, _ = read_model_file(fid).size
-        if (nx, ny) == series.size:
-            points = fid.with_name(stem.name + "_points.csv")
-            model = read_model(fid, n, series.size, diameter, points)
-            context.say(f"fiducial model {fid.name} taken over: {model.n_tracks} contours")
-        else:
-            context.note(
-                f"{fid.name} is not taken over: it belongs to images of {nx} x {ny} pixels, the "
-                f"series has {series.size[0]} x {series.size[1]}"
-            )
-    out: dict[str, Any] = {"tilt_series": replace(series, alignment=alignment, excluded=excluded)}
-    if model is not None:
-        out["fiducial_model"] = model
-    return out
+        return alignment
+    return None
+
+
+def _model(
+    series: TiltSeries, etomo: EtomoProject | None, context: Context
+) -> FiducialModel | None:
+    diameter = 100.0 / series.pixel_size_a
+    n = series.n_views
+    if etomo is not None:
+        if etomo.fiducials is None or etomo.prealignment is None:
+            return None
+        contours, surfaces = raw_fiducials(etomo, series.size)
+        if etomo.bead_diameter_nm:
+            diameter = etomo.bead_diameter_nm * 10 / series.pixel_size_a
+        return model_of_contours(contours, surfaces, n, series.size, diameter, etomo.fiducials)
+    fid = _beside(series.path, ".fid")
+    if not fid.exists():
+        return None
+    nx, ny, _ = read_model_file(fid).size
+    if (nx, ny) != series.size:
+        raise InputError(
+            f"{fid.name} belongs to images of {nx} x {ny} pixels, the series has "
+            f"{series.size[0]} x {series.size[1]}"
+        )
+    model = read_model(fid, n, series.size, diameter, _beside(series.path, "_points.csv"))
+    context.say(f"fiducial model {fid.name} taken over: {model.n_tracks} contours")
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def crop_volume(
     *,
     about_x_deg: float = 0.0,
     about_y_deg: float = 0.0,
-    labels: tuple[str, ...] = (),
+    labels: Sequence[str] = (),
     monitor: Monitor = SILENT,
 ) -> tuple[int, int, int]:
     """Write a box of a volume ``(nz, ny, nx)`` to an MRC file of the same type.
@@ -90,7 +91,10 @@ def crop_volume(
     shape = (z1 - z0 + 1, y1 - y0 + 1, x1 - x0 + 1)
     kind = np.dtype(data.dtype).newbyteorder("=")
     turned = bool(about_x_deg or about_y_deg)
-    volume = np.asarray(data) if turned else data
+    volume = data
+    if turned:
+        # The kernel knows neither half precision nor a foreign byte order.
+        volume = np.asarray(data, np.float32 if kind == np.float16 else kind)
     if turned and min(data.shape) < 2:
         raise InputError("crop: a volume of one section cannot be turned")
     # What lies at X in the turned specimen came from turn' X.
