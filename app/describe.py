@@ -20,6 +20,7 @@ from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Port
 from tiltwright.widgets.catalogue import CatalogueEntry
+from tiltwright.widgets.form_fields import specs_of
 from tiltwright.widgets.quality_table import SeriesQuality
 from tiltwright.widgets.run_box import RunBox
 from tiltwright.widgets.run_summary import (
@@ -30,6 +31,7 @@ from tiltwright.widgets.run_summary import (
     RunSummary,
     Thumbnail,
 )
+from tiltwright.widgets.wording import plain_words
 
 GOOD_RESIDUAL_PX = 1.0
 LEAST_COMPLETENESS = 0.7
@@ -116,7 +118,7 @@ def key_number(run: Run) -> str:
         return f"{sum(r['n_tracks'] for r in models)} tracks"
     shapes = {r["shape"][0] for items in run.outputs.values() for r in items.values()
               if r["kind"] == "tomogram"}  # fmt: skip
-    return f"{max(shapes)} thick" if shapes else ""
+    return f"{max(shapes)} voxels thick" if shapes else ""
 
 
 def _fits(run: Run) -> list[Mapping[str, Any]]:
@@ -140,10 +142,18 @@ def boxes(project: Project, stale: set[int], progress: Mapping[int, RunProgress]
                 now.remaining_s if now else None,
                 len(run.series) or None, k in stale, key_number(run), run.colour,
                 tuple(str(p) for p in project.parents(k)), run.comment,
-                len([n for n in run.failed if n]),
+                len([n for n in run.failed if n]), _noun(run),
             )
         )  # fmt: skip
     return out
+
+
+def _noun(run: Run) -> str:
+    """What the items of a run are."""
+    kinds = {r["kind"] for items in run.outputs.values() for r in items.values()}
+    if kinds == {"tomogram"}:
+        return "tomogram" if len(run.series) == 1 else "tomograms"
+    return "TS"
 
 
 def summary(
@@ -168,7 +178,8 @@ def summary(
     )  # fmt: skip
     words = ""
     if run.status in ("failed", "aborted") and run.failed:
-        words = "; ".join(f"{n}: {why}" if n else why for n, why in run.failed.items())
+        # Why single series were left out stands in a list of its own.
+        words = plain_words(run.failed.get("", ""))
     elif run.status == "interrupted":
         words = "Tiltwright ended while it ran. Continue keeps the series that are done."
     elif stale:
@@ -182,7 +193,8 @@ def summary(
     prose, citations = methods(project, run)
     return RunSummary(
         str(run.id), run.label, run.status, stale, words, inputs, outputs, numbers(run), thumbnails,
-        tuple(FailedItem(n, why) for n, why in run.failed.items() if n), inspect, prose, citations,
+        tuple(FailedItem(n, plain_words(why)) for n, why in run.failed.items() if n), inspect,
+        prose, citations,
         bibtex(citations),
     )  # fmt: skip
 
@@ -194,30 +206,48 @@ def numbers(run: Run) -> tuple[KeyNumber, ...]:
         for name, record in sorted(items.items()):
             fit = (record.get("alignment") or {}).get("fit")
             if fit:
-                mean, loo = fit["mean_residual_px"], fit["leave_one_out_px"]
-                good = mean < GOOD_RESIDUAL_PX
-                out.append(
-                    KeyNumber(
-                        f"{name}: mean residual / leave-one-out", f"{mean:.3f} / {loo:.3f} px",
-                        "good" if good else "check",
-                        f"solved: {fit['variables']}" if good else "above 1 px: look at the beads",
-                    )
-                )  # fmt: skip
-            if record["kind"] == "tilt_series" and record["suspect"]:
-                views = ", ".join(str(int(v) + 1) for v in record["suspect"])
-                why = "\n".join(f"view {int(v) + 1}: {w}" for v, w in record["suspect"].items())
-                out.append(KeyNumber(f"{name}: views left out", views, "check", why))
-            if record["kind"] == "fiducial_model":
+                out += _fit_numbers(name, fit)
+            if record["kind"] == "tilt_series":
+                out += _views_left_out(name, record)
+            elif record["kind"] == "fiducial_model":
                 used = record["n_points"] / max(record["n_tracks"] * record["n_views"], 1)
-                out.append(
+                enough = used >= LEAST_COMPLETENESS
+                out += [
+                    KeyNumber("Contours", str(record["n_tracks"]), series=name),
                     KeyNumber(
-                        f"{name}: contours, completeness",
-                        f"{record['n_tracks']}, {100 * used:.0f} %",
-                        "good" if used >= LEAST_COMPLETENESS else "check",
-                        "measured points / (contours x views)",
-                    )
-                )  # fmt: skip
+                        "Complete", f"{100 * used:.0f} %", "good" if enough else "check",
+                        "measured points / (contours x views)", name,
+                    ),
+                ]  # fmt: skip
+            elif record["kind"] == "tomogram":
+                nz = record["shape"][0]
+                nm = nz * record["pixel_size_a"] / 10
+                out.append(KeyNumber("Thickness", f"{nz} voxels, {nm:.0f} nm", series=name))
     return tuple(out)
+
+
+def _fit_numbers(name: str, fit: Mapping[str, Any]) -> list[KeyNumber]:
+    mean, loo = fit["mean_residual_px"], fit["leave_one_out_px"]
+    good = mean < GOOD_RESIDUAL_PX
+    why = f"solved: {fit['variables']}" if good else "above 1 px: look at the beads"
+    return [
+        KeyNumber("Mean residual", f"{mean:.3f} px", "good" if good else "check", why, name),
+        KeyNumber(
+            "Leave-one-out error", f"{loo:.3f} px", "",
+            "Each point predicted by a solution that was made without it", name,
+        ),
+    ]  # fmt: skip
+
+
+def _views_left_out(name: str, record: Mapping[str, Any]) -> list[KeyNumber]:
+    """Views that a person excluded, and those that a step found bad."""
+    why = {v: "excluded by hand" for v, out in enumerate(record["excluded"]) if out}
+    why.update({int(v): str(reason) for v, reason in record["suspect"].items()})
+    if not why:
+        return []
+    views = ", ".join(str(v + 1) for v in sorted(why))
+    reasons = "\n".join(f"view {v + 1}: {why[v]}" for v in sorted(why))
+    return [KeyNumber("Views left out", views, "check", reasons, name)]
 
 
 def methods(project: Project, run: Run) -> tuple[str, tuple[str, ...]]:
@@ -229,9 +259,11 @@ def methods(project: Project, run: Run) -> tuple[str, tuple[str, ...]]:
         if protocol is None:
             continue
         differs = [
-            f"{info.title} {step.params.get(name)}"
-            for name, info in protocol.Params.model_fields.items()
-            if name != "files" and step.params.get(name) != info.default
+            f"{spec.label.lower()} {spec.text_of(step.params[spec.name])}"
+            for spec in specs_of(protocol.Params)
+            if spec.name != "files"
+            and step.params.get(spec.name) is not None
+            and step.params[spec.name] != spec.default
         ]
         n = len(step.series)
         what = (protocol.__doc__ or protocol.title).strip().split("\n")[0]
@@ -280,7 +312,7 @@ def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
             completeness = model["n_points"] / max(beads * used, 1)
         verdict, reason = "", ""
         if fit:
-            verdict, reason = "good", "mean residual and completeness are fine"
+            verdict, reason = "good", "residual and completeness are fine"
             if fit["mean_residual_px"] >= GOOD_RESIDUAL_PX:
                 verdict, reason = "bad", f"mean residual {fit['mean_residual_px']:.2f} px"
             elif completeness is not None and completeness < LEAST_COMPLETENESS:
@@ -297,7 +329,7 @@ def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
         )  # fmt: skip
     for failed, why in run.failed.items():
         if failed:
-            rows.append(SeriesQuality(failed, verdict="bad", reason=why))
+            rows.append(SeriesQuality(failed, verdict="bad", reason=plain_words(why)))
     return rows
 
 
