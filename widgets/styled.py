@@ -215,7 +215,7 @@ class Reflow(QWidget):
         for block, (row, column, rows, columns) in places.items():
             self.grid.addWidget(block, row, column, rows, columns)
         for column, stretch in enumerate(self._stretches):
-            self.grid.setColumnStretch(column, stretch if wide or not column else 0)
+            self.grid.setColumnStretch(column, stretch if wide else int(not column))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         super().resizeEvent(event)

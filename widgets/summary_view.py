@@ -35,9 +35,9 @@ from tiltwright.widgets.styled import (
 )
 from tiltwright.widgets.theme import Colours
 
-THUMBNAIL = QSize(132, 96)
+THUMBNAIL = QSize(108, 72)
 WIDE = 700
-"""Width from which numbers stand beside what went in and came out."""
+"""Width from which numbers stand beside what to inspect."""
 _SHOWN_ITEMS, _SHOWN_SERIES = 6, 8
 _NAME_WIDTH = 150
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -85,21 +85,18 @@ class SummaryPage(QScrollArea):
         outer.addLayout(self._head(summary))
         # The links in their order, whatever stands above what.
         flow = _block(*self._failures(summary), *self._flow(summary))
-        found = [
-            _block(*parts)
+        numbers, inspect, pictures = (
+            _block(*parts) if parts else None
             for parts in (self._numbers(summary), self._inspect(summary), self._pictures(summary))
-            if parts
-        ]
-        beside = {block: (row, 1, 1, 1) for row, block in enumerate(found)}
-        # What judges the run comes first where everything stands below each other.
-        order = [*found[:1], flow, *found[1:]] if summary.numbers else [flow, *found]
-        outer.addWidget(
-            Reflow(
-                WIDE, {flow: (0, 0, max(len(found), 1), 1), **beside},
-                {block: (row, 0, 1, 1) for row, block in enumerate(order)},
-                (5, 6) if found else (1,),
-            )
-        )  # fmt: skip
+        )
+        judged = [block for block in (numbers, inspect) if block is not None]
+        wide = {block: (0, k, 1, 1 if len(judged) > 1 else 2) for k, block in enumerate(judged)}
+        # What judges the run comes first, then what went in and out.
+        below = [block for block in (flow, pictures) if block is not None]
+        wide.update({block: (k, 0, 1, 2) for k, block in enumerate(below, 1)})
+        order = [block for block in (numbers, flow, inspect, pictures) if block is not None]
+        narrow = {block: (k, 0, 1, 1) for k, block in enumerate(order)}
+        outer.addWidget(Reflow(WIDE, wide, narrow, (0, 1)))
         outer.addStretch()
         self.setWidget(page)
 
@@ -271,7 +268,9 @@ def _block(*parts: QWidget) -> QWidget:
 def _row(grid: QGridLayout, row: int, caption: str, what: QWidget, text: str) -> None:
     grid.addWidget(Heading(caption), row, 0)
     grid.addWidget(what, row, 1)
-    grid.addWidget(ElidedLabel(text), row, 2)
+    said = _wrapped(text)
+    said.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    grid.addWidget(said, row, 2)
 
 
 def _value(number: KeyNumber) -> QLabel:
