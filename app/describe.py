@@ -318,7 +318,9 @@ def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
             elif completeness is not None and completeness < LEAST_COMPLETENESS:
                 verdict, reason = "check", f"completeness {100 * completeness:.0f} %"
             elif record["suspect"]:
-                verdict, reason = "check", f"{len(record['suspect'])} views left out"
+                n_bad = len(record["suspect"])
+                verdict = "check"
+                reason = "1 view left out" if n_bad == 1 else f"{n_bad} views left out"
         rows.append(
             SeriesQuality(
                 name, used, n, beads, completeness,

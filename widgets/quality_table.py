@@ -241,7 +241,7 @@ class QualityTable(QWidget):
         rows.hide()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        for column, width in enumerate((62, 62, 82, 80, 100, 72, 118), 2):
+        for column, width in enumerate((56, 56, 76, 72, 94, 66, 112), 2):
             self.table.setColumnWidth(column, width)
         self.text = MutedLabel()
         self.apply_button = QPushButton("Apply parameter change to selected…")

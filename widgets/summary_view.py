@@ -89,11 +89,15 @@ class SummaryPage(QScrollArea):
             _block(*parts) if parts else None
             for parts in (self._numbers(summary), self._inspect(summary), self._pictures(summary))
         )
-        judged = [block for block in (numbers, inspect) if block is not None]
-        wide = {block: (0, k, 1, 1 if len(judged) > 1 else 2) for k, block in enumerate(judged)}
         # What judges the run comes first, then what went in and out.
-        below = [block for block in (flow, pictures) if block is not None]
-        wide.update({block: (k, 0, 1, 2) for k, block in enumerate(below, 1)})
+        rows = [[numbers, inspect], [flow], [pictures]]
+        if numbers is None:
+            rows = [[flow], [inspect], [pictures]]
+        wide = {}
+        for k, row in enumerate(rows):
+            blocks = [block for block in row if block is not None]
+            for column, block in enumerate(blocks):
+                wide[block] = (k, column, 1, 3 - len(blocks))
         order = [block for block in (numbers, flow, inspect, pictures) if block is not None]
         narrow = {block: (k, 0, 1, 1) for k, block in enumerate(order)}
         outer.addWidget(Reflow(WIDE, wide, narrow, (0, 1)))
