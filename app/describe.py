@@ -66,12 +66,34 @@ def parse_output(ident: str) -> Source:
     return Source(int(run), port)
 
 
-def item_text(record: Mapping[str, Any], project: Project) -> str:
+def curated(run: Run, port: str) -> dict[str, Mapping[str, Any]]:
+    """The records of an output, with the views that a person excluded or kept since."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, record in sorted(run.outputs.get(port, {}).items()):
+        mark = run.excluded.get(port, {}).get(name, {})
+        if record["kind"] == "tilt_series" and "excluded" in mark:
+            order = record["order"]
+            chosen = {key: [k in mark.get(key, ()) for k in order] for key in ("excluded", "kept")}
+            record = {**record, **chosen}
+        found[name] = record
+    return found
+
+
+def left_out(record: Mapping[str, Any]) -> dict[int, str]:
+    """Views of a series that are not used, 0-based, and why."""
+    why = {v: "excluded by hand" for v, out in enumerate(record["excluded"]) if out}
+    for v, reason in record["suspect"].items():
+        if not record["kept"][int(v)]:
+            why.setdefault(int(v), str(reason))
+    return dict(sorted(why.items()))
+
+
+def item_text(record: Mapping[str, Any]) -> str:
     """``41 x 1440 x 1024, 5.52 Å/px +ali`` of one output of one series."""
     kind = record["kind"]
     if kind == "tilt_series":
         n = len(record["tilt_deg"])
-        used = n - sum(record["excluded"]) - len(record["suspect"])
+        used = n - len(left_out(record))
         pixel = record["pixel_size_a"] * record["binning"]
         size = record.get("image_size") or [0, 0]
         text = f"{n} x {size[0]} x {size[1]}, {pixel:.4g} Å/px"
@@ -87,10 +109,10 @@ def item_text(record: Mapping[str, Any], project: Project) -> str:
 
 def output_text(project: Project, run: Run, port: str) -> str:
     """``2 items, 41 x 1440 x 1024, 5.52 Å/px +ali``."""
-    items = run.outputs.get(port, {})
+    items = curated(run, port)
     if not items:
         return "not computed yet"
-    texts = [item_text(r, project) for r in items.values()]
+    texts = [item_text(r) for r in items.values()]
     first = texts[0] if len(set(texts)) == 1 else f"{texts[0]} …"
     return f"{len(items)} item{'s' if len(items) != 1 else ''}, {first}"
 
@@ -202,8 +224,8 @@ def summary(
 def numbers(run: Run) -> tuple[KeyNumber, ...]:
     """Numbers that judge a run."""
     out: list[KeyNumber] = []
-    for items in run.outputs.values():
-        for name, record in sorted(items.items()):
+    for port in run.outputs:
+        for name, record in curated(run, port).items():
             fit = (record.get("alignment") or {}).get("fit")
             if fit:
                 out += _fit_numbers(name, fit)
@@ -241,12 +263,11 @@ def _fit_numbers(name: str, fit: Mapping[str, Any]) -> list[KeyNumber]:
 
 def _views_left_out(name: str, record: Mapping[str, Any]) -> list[KeyNumber]:
     """Views that a person excluded, and those that a step found bad."""
-    why = {v: "excluded by hand" for v, out in enumerate(record["excluded"]) if out}
-    why.update({int(v): str(reason) for v, reason in record["suspect"].items()})
+    why = left_out(record)
     if not why:
         return []
-    views = ", ".join(str(v + 1) for v in sorted(why))
-    reasons = "\n".join(f"view {v + 1}: {why[v]}" for v in sorted(why))
+    views = ", ".join(str(v + 1) for v in why) if len(why) <= 5 else f"{len(why)} views"
+    reasons = "\n".join(f"view {v + 1}: {reason}" for v, reason in why.items())
     return [KeyNumber("Views left out", views, "check", reasons, name)]
 
 
@@ -289,7 +310,7 @@ def bibtex(citations: tuple[str, ...]) -> str:
 def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
     """A row for each series of an aligned output, or of any other."""
     rows = []
-    for name, record in sorted(run.outputs.get(port, {}).items()):
+    for name, record in curated(run, port).items():
         if record["kind"] == "tomogram":
             thick = record["shape"][0]
             rows.append(
@@ -300,7 +321,8 @@ def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
         if record["kind"] != "tilt_series":
             continue
         n = len(record["tilt_deg"])
-        used = n - sum(record["excluded"]) - len(record["suspect"])
+        unused = left_out(record)
+        used = n - len(unused)
         fit = (record["alignment"] or {}).get("fit")
         beads = completeness = None
         model = next(
@@ -317,10 +339,9 @@ def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
                 verdict, reason = "bad", f"mean residual {fit['mean_residual_px']:.2f} px"
             elif completeness is not None and completeness < LEAST_COMPLETENESS:
                 verdict, reason = "check", f"completeness {100 * completeness:.0f} %"
-            elif record["suspect"]:
-                n_bad = len(record["suspect"])
-                verdict = "check"
-                reason = "1 view left out" if n_bad == 1 else f"{n_bad} views left out"
+            elif unused:
+                verdict, n_out = "check", len(unused)
+                reason = "1 view left out" if n_out == 1 else f"{n_out} views left out"
         rows.append(
             SeriesQuality(
                 name, used, n, beads, completeness,

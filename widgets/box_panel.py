@@ -5,15 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PyQt6.QtCore import pyqtSignal
-from PyQt6.QtWidgets import (
-    QDoubleSpinBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from PyQt6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QSpinBox, QWidget
 
 from tiltwright.widgets.specimen_box import SpecimenBox
 
@@ -37,13 +29,9 @@ class BoxPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._box: SpecimenBox | None = None
-        rows = QVBoxLayout(self)
-        rows.setContentsMargins(6, 3, 6, 3)
-        rows.setSpacing(3)
-        row, second = QHBoxLayout(), QHBoxLayout()
-        for line in (row, second):
-            line.setSpacing(4)
-            rows.addLayout(line)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(6, 3, 6, 3)
+        row.setSpacing(4)
         self.edges: dict[str, QSpinBox] = {}
         for name in _EDGES:
             if name[1] == "0":
@@ -65,13 +53,13 @@ class BoxPanel(QWidget):
         self.tilt.setToolTip("Inclination of the slab along y: to be added to the x-axis tilt")
         self.tilt.valueChanged.connect(self._typed)
         row.addWidget(self.tilt)
-        row.addStretch()
+        row.addSpacing(8)
         self.words = QLabel(self)
-        second.addWidget(self.words, 1)
+        row.addWidget(self.words, 1)
         self.crop_button = QPushButton("Crop…", self)
         self.crop_button.setToolTip("Open the form of a crop with these numbers")
         self.crop_button.clicked.connect(self._crop)
-        second.addWidget(self.crop_button)
+        row.addWidget(self.crop_button)
 
     def set_box(self, box: SpecimenBox | None) -> None:
         """Show a box."""

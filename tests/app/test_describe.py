@@ -19,6 +19,8 @@ def _series(**more):
     record = {
         "kind": "tilt_series", "tilt_deg": [-3.0, 0.0, 3.0], "excluded": [False, True, False],
         "suspect": {"2": "darker than its neighbours"}, "alignment": None,
+        "kept": [False] * 3, "order": [2, 1, 3], "pixel_size_a": 11.04, "binning": 1,
+        "image_size": [8, 8], "axis_deg": 0.0,
     }  # fmt: skip
     return {**record, **more}
 
@@ -69,3 +71,15 @@ def test_why_series_failed_is_told_without_keys_and_options(project):
     run.failed = {"a": "fiducial-model: beads of 3 nm are 2.7 px at 11.04 A/px"}
     summary = describe.summary(project, run, False, ())
     assert [f.reason for f in summary.failed] == ["beads of 3 nm are 2.7 px at 11.04 Å/px"]
+
+
+def test_what_a_person_excluded_or_kept_since_counts(project):
+    run = project.add("preprocess", {}, {})
+    run.outputs = {"tilt_series": {"a": _series(excluded=[False] * 3)}}
+    assert describe.output_text(project, run, "tilt_series").endswith("(1 left out)")
+    # By acquisition number: 2 is the first view of the file, 3 the last.
+    run.excluded = {"tilt_series": {"a": {"excluded": [2], "kept": [3]}}}
+    assert describe.left_out(describe.curated(run, "tilt_series")["a"]) == {0: "excluded by hand"}
+    assert [n.text for n in describe.numbers(run)] == ["1"]
+    (row,) = describe.quality(project, run, "tilt_series")
+    assert row.views_used == 2
