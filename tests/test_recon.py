@@ -18,7 +18,8 @@ from tiltwright.engine.recon.aligned import write_aligned
 from tiltwright.engine.recon.backproject import backproject, empty_rows, fixed_point
 from tiltwright.engine.recon.filters import RowFilter, angular_weights, radial_filter
 from tiltwright.engine.recon.vectors import BLOCK, LANES, TILE
-from tiltwright.engine.recon.wbp import _Strips, reconstruct_series
+from tiltwright.engine.recon.strips import Strips
+from tiltwright.engine.recon.wbp import reconstruct_series
 
 TILT = np.arange(-60.0, 61.0, 3.0)
 POINTS = np.array([[21.3, -14.6, 9.2], [-25.7, 20.4, -11.9], [3.4, 31.2, 6.1], [-8.0, -33.3, -3.7]])
@@ -303,14 +304,14 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_cancelling_stops_before_the_next_piece(tmp_path, monkeypatch):
-    stop, projected, original = threading.Event(), [], _Strips.sections
+    stop, projected, original = threading.Event(), [], Strips.sections
 
     def sections(*args):
         projected.append(args)
         stop.set()
         return original(*args)
 
-    monkeypatch.setattr("tiltwright.engine.recon.wbp._Strips.sections", sections)
+    monkeypatch.setattr("tiltwright.engine.recon.strips.Strips.sections", sections)
     with pytest.raises(Cancelled):
         reconstruct_series(
             np.ones((3, 20, 20)), identity(3), [-3, 0, 3], thickness=1600, axis_deg=0.0,

@@ -141,6 +141,84 @@ def _project(
                 )
 
 
+def _moves(
+    line: npt.NDArray[np.floating[Any]] | None, out: npt.NDArray[Any], n_blocks: int
+) -> tuple[npt.NDArray[np.intp], Float32s]:
+    """Taps of the slices that line 0 of each section comes from, checked."""
+    first, taps = cubic_taps(np.zeros(len(out)) if line is None else line)
+    moved = taps[:, 1] != 1
+    last = first + out.shape[1] + np.where(moved, 2, 0)
+    if len(first) != len(out) or (first + ~moved).min() < 0 or last.max() >= n_blocks * BLOCK:
+        raise InputError(f"back-projection: {out.shape[1]} lines lie outside the strip")
+    return first, taps
+
+
+@njit(nogil=True, cache=True)
+def _take(
+    volume: Any, size: Any, sections: Any, first: Any, taps: Any, scaling: Any, whole: bool,
+    out: Any, lines: Any,
+) -> None:  # fmt: skip
+    n_blocks, n_z, width = size
+    flat = lines.reshape(-1)
+    for x0 in range(0, out.shape[2], TILE):
+        for k in range(out.shape[0]):
+            for block in range(n_blocks):
+                at = ((block * n_z + sections[k]) * width + x0) * BLOCK
+                for x in range(0, TILE, LANES):
+                    for y in range(0, BLOCK, LANES):
+                        to = (1 + block * BLOCK + y) * TILE + x
+                        transpose(volume, at + x * BLOCK + y, flat, to)
+            n_x = min(TILE, out.shape[2] - x0)
+            _store(lines, first[k] + 1, taps[k], scaling, whole, out[k], x0, n_x)
+
+
+def empty_volume(n_blocks: int, n_z: int, n_x: int) -> Float32s:
+    """Room for ``n_blocks`` blocks of slices, ``(n_blocks, n_z, width, BLOCK)`` of zeros.
+
+    ``width`` is ``n_x`` and some spare columns, which stay 0.
+    """
+    shape = (n_blocks, n_z, n_x + -n_x % TILE, BLOCK)
+    room = _aligned(math.prod(shape)).reshape(shape)
+    room[:] = 0
+    return room
+
+
+def take_sections(
+    volume: Float32s,
+    sections: npt.NDArray[np.intp],
+    out: npt.NDArray[Any],
+    line: npt.NDArray[np.floating[Any]] | None = None,
+    scaling: tuple[float, float] = (1.0, 0.0),
+) -> None:
+    """Sections of a volume that lies in blocks of slices, moved along y and scaled.
+
+    Parameters
+    ----------
+    volume : (n_blocks, n_z, width, BLOCK) float32
+        See :func:`empty_volume`.
+    sections : (n,)
+        Which.
+    out : (n, n_lines, n_x) float32 or int16
+    line, scaling
+        See :func:`backproject`.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, or a line lies outside the slices.
+    """
+    n_blocks, n_z, width, _ = volume.shape
+    fits = len(out) == len(sections) and out.shape[2] <= width and width % TILE == 0
+    if not fits or out.size == 0 or sections.min() < 0 or sections.max() >= n_z:
+        raise InputError(f"sections of shape {out.shape} do not fit a volume {volume.shape}")
+    first, taps = _moves(line, out, n_blocks)
+    lines = _aligned((n_blocks * BLOCK + 1) * TILE).reshape(-1, TILE)
+    _take(
+        volume.reshape(-1), (n_blocks, n_z, width), sections, first, taps,
+        (np.float32(scaling[0]), np.float32(scaling[1])), out.dtype.kind == "i", out, lines,
+    )  # fmt: skip
+
+
 def backproject(
     rows: Float32s,
     at_x: Int32s,
@@ -182,13 +260,9 @@ def backproject(
         raise InputError(f"back-projection: sections of shape {out.shape} do not fit the views")
     if not (rows.flags.c_contiguous and out.flags.c_contiguous):
         raise InputError("back-projection: the arrays must be contiguous")
-    first, taps = cubic_taps(np.zeros(n_z) if line is None else line)
     if out.size == 0:
         return
-    moved = taps[:, 1] != 1
-    last = first + out.shape[1] + np.where(moved, 2, 0)
-    if len(first) != n_z or (first + ~moved).min() < 0 or last.max() >= n_blocks * BLOCK:
-        raise InputError(f"back-projection: {out.shape[1]} lines lie outside the strip")
+    first, taps = _moves(line, out, n_blocks)
     low = at_x.min(axis=0).astype(np.int64) + at_z.min(axis=0)
     high = at_x.max(axis=0).astype(np.int64) + at_z.max(axis=0)
     if low.min() < 0 or high.max() >= (n_rows - 1) * _ONE:

@@ -61,6 +61,38 @@ def radial_filter(n: int, cutoff: float, falloff: float) -> Floats:
     return result
 
 
+def hamming_window(k: Floats, start: float) -> Floats:
+    """1 up to the frequency ``start``, then falling as a Hamming window to 0.08 at 0.5."""
+    if not 0 <= start <= 0.5:
+        raise InputError(f"Hamming window: start {start} is not within 0 and 0.5")
+    beyond = np.clip((k - start) / max(0.5 - start, 1e-9), 0, 1)
+    result: Floats = 0.54 + 0.46 * np.cos(np.pi * beyond)
+    return result
+
+
+def iteration_window(k: Floats, n: int, reach: float, least: float) -> Floats:
+    """The part of frequency ``k`` that ``n`` iterations of SIRT recover.
+
+    Each iteration recovers the part ``h`` of what is missing, ``1 - (1 - h)^n`` after ``n``
+    (Zeng 2012, doi:10.1118/1.3673956). The views that contribute at ``k`` are those within
+    ``1 / (k path)`` of its direction, so that ``h = 1 / (k path range)``, at most 1 (all views)
+    and at least that of a single one.
+
+    Parameters
+    ----------
+    k : (n,)
+        Cycles/pixel.
+    n : int
+    reach : float
+        Path of the rays through the volume times the range of tilts, pixels x radians.
+    least : float
+        ``h`` of a single view, 1 / number of views.
+    """
+    part = np.clip(1 / np.maximum(k * reach, 1e-12), min(least, 1.0), 1.0)
+    result: Floats = 1 - (1 - part) ** n
+    return result
+
+
 class RowFilter:
     """Filters views along their first axis and samples them finer.
 
@@ -78,15 +110,35 @@ class RowFilter:
         See :func:`radial_filter`.
     super_sampling : int
         Samples per pixel; sample ``i`` lies at pixel ``i / super_sampling``.
+    hamming_start : float, optional
+        Use :func:`hamming_window` from there instead of cutoff and falloff.
+    iterations : (n, reach, least), optional
+        Multiply by :func:`iteration_window`.
     """
 
-    def __init__(self, n: int, *, cutoff: float, falloff: float, super_sampling: int) -> None:
+    def __init__(
+        self,
+        n: int,
+        *,
+        cutoff: float = 0.35,
+        falloff: float = 0.035,
+        super_sampling: int,
+        hamming_start: float | None = None,
+        iterations: tuple[int, float, float] | None = None,
+    ) -> None:
         size = int(fft.next_fast_len(n + n // 4 + 32, real=True))
         size += size % 2 and int(fft.next_fast_len(size + 1, real=True)) - size
         self.n, self.fine = n, n * super_sampling
         self._size, self._fine_size = size, size * super_sampling
-        damping = np.sinc(np.fft.rfftfreq(size) / super_sampling) ** 2
-        gain = radial_filter(size, cutoff, falloff) * super_sampling / damping
+        k = np.fft.rfftfreq(size)
+        damping = np.sinc(k / super_sampling) ** 2
+        if hamming_start is None:
+            gain = radial_filter(size, cutoff, falloff)
+        else:
+            gain = k * hamming_window(k, hamming_start)
+        if iterations is not None:
+            gain *= iteration_window(k, *iterations)
+        gain *= super_sampling / damping
         self._gain = gain.astype(np.float32)[:, None]
         self._join = np.linspace(0, 1, size - n + 2, dtype=np.float32)[1:-1, None]
 

@@ -1,4 +1,4 @@
-"""The two innermost steps of back-projection, written for the compiler in vectors.
+"""The innermost steps of back-projection and projection, written for the compiler in vectors.
 
 LLVM is given vectors of ``LANES`` floats and splits them where the processor's are shorter. Each
 step also has a plain form, which runs when numba's compiler is switched off.
@@ -137,6 +137,117 @@ def _add_views_compiled(
         _add_views_vector(  # type: ignore[call-arg]
             sums, np.int64(to), rows, np.int64(start), np.int64(per_view), at_x, np.int64(x),
             at_z, np.int64(z), np.int64(n),
+        )  # fmt: skip
+
+    return implementation
+
+
+@intrinsic
+def _spread_line_vector(
+    typingctx: Any, rows: Any, start: Any, voxels: Any, source: Any, at_x: Any, x: Any, z: Any,
+    n: Any,
+) -> Any:  # fmt: skip
+    """Emit the walk along x with the two rows that a voxel adds to held in registers."""
+    signature = types.void(rows, start, voxels, source, at_x, x, z, n)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        target, volume, along_x = (_data(context, builder, sig.args[k], args[k]) for k in (0, 2, 4))
+        start, source, x, z, n = (args[k] for k in (1, 3, 5, 6, 7))
+        fma = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
+            builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), f"llvm.fma.v{LANES}f32"
+        )
+        parts = range(0, BLOCK, LANES)
+
+        def position(i: Any) -> tuple[Any, Any]:
+            at = builder.add(builder.load(builder.gep(along_x, [builder.add(x, i)])), z)
+            row = builder.zext(builder.lshr(at, ir.Constant(_I32, FRACTION_BITS)), _I64)
+            return at, builder.add(start, builder.mul(row, ir.Constant(_I64, BLOCK)))
+
+        _, place_first = position(ir.Constant(_I64, 0))
+        before = [_load(builder, target, place_first, k) for k in parts]
+        before += [_load(builder, target, place_first, k + BLOCK) for k in parts]
+        entry = builder.block
+        loop, step, add, done = (
+            builder.append_basic_block(f"line.{name}") for name in ("loop", "step", "add", "done")
+        )
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        i, here, last = builder.phi(_I64), builder.phi(_I64), builder.phi(_I64)
+        held = [builder.phi(_VECTOR) for _ in before]
+        at, place = position(i)
+        fraction = builder.sitofp(builder.and_(at, ir.Constant(_I32, _ONE - 1)), _FLOAT)
+        second = builder.fmul(fraction, ir.Constant(_FLOAT, 1 / _ONE))
+        weights = _splat(builder, builder.fsub(ir.Constant(_FLOAT, 1.0), second)), _splat(
+            builder, second
+        )
+        values = [_load(builder, volume, here, k) for k in parts]
+        builder.cbranch(builder.icmp_signed("==", place, last), add, step)
+        # The next row: the first of the two is finished.
+        builder.position_at_end(step)
+        half = len(held) // 2
+        for k, value in zip(parts, held[:half], strict=True):
+            _save(builder, value, target, last, k)
+        fresh = [_load(builder, target, place, k + BLOCK) for k in parts]
+        builder.branch(add)
+        builder.position_at_end(add)
+        results = []
+        for k, value in enumerate(held):
+            kept = builder.phi(_VECTOR)
+            kept.add_incoming(value, loop)
+            kept.add_incoming(held[half + k] if k < half else fresh[k - half], step)
+            results.append(kept)
+        results = [
+            builder.call(fma, [weights[k // half], values[k % half], kept])
+            for k, kept in enumerate(results)
+        ]
+        following = builder.add(i, ir.Constant(_I64, 1))
+        i.add_incoming(ir.Constant(_I64, 0), entry)
+        i.add_incoming(following, add)
+        here.add_incoming(source, entry)
+        here.add_incoming(builder.add(here, ir.Constant(_I64, BLOCK)), add)
+        last.add_incoming(place_first, entry)
+        last.add_incoming(place, add)
+        for value, first, result in zip(held, before, results, strict=True):
+            value.add_incoming(first, entry)
+            value.add_incoming(result, add)
+        builder.cbranch(builder.icmp_signed("<", following, n), loop, done)
+        builder.position_at_end(done)
+        for k, result in enumerate(results):
+            _save(builder, result, target, place, k * LANES)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def spread_line(
+    rows: Any, start: int, voxels: Any, source: int, at_x: Any, x: int, z: int, n: int
+) -> None:
+    """Add ``n`` neighbouring columns of ``BLOCK`` voxels to the rows of a view, linear.
+
+    All arrays are flat. Column ``i`` begins at ``voxels[source + i * BLOCK]``, the view at
+    ``rows[start]``; the column's row is the fixed-point position ``at_x[x + i] + z``, which must
+    grow by 0 to 1 rows from one column to the next.
+    """
+    for i in range(n):
+        at = at_x[x + i] + z
+        second = np.float32((at & (_ONE - 1)) / _ONE)
+        place = start + (at >> FRACTION_BITS) * BLOCK
+        for k in range(BLOCK):
+            value = voxels[source + i * BLOCK + k]
+            rows[place + k] += (np.float32(1) - second) * value
+            rows[place + BLOCK + k] += second * value
+
+
+@overload(spread_line, jit_options={"forceinline": True})
+def _spread_line_compiled(
+    rows: Any, start: Any, voxels: Any, source: Any, at_x: Any, x: Any, z: Any, n: Any
+) -> Any:
+    def implementation(
+        rows: Any, start: Any, voxels: Any, source: Any, at_x: Any, x: Any, z: Any, n: Any
+    ) -> None:
+        _spread_line_vector(  # type: ignore[call-arg]
+            rows, np.int64(start), voxels, np.int64(source), at_x, np.int64(x), np.int32(z),
+            np.int64(n),
         )  # fmt: skip
 
     return implementation
