@@ -1,0 +1,317 @@
+"""Iterative reconstruction: SIRT and SART, strip by strip.
+
+With the projection ``A``, the measured rows ``b`` less the background of their view, and the views of one
+subset, ``x`` becomes ``x + relaxation C A' R (b - A x)`` (SIRT: Gilbert 1972,
+doi:10.1016/0022-5193(72)90180-4, all views at once; SART: Andersen & Kak 1984,
+doi:10.1016/0161-7346(84)90008-7, in subsets). ``C`` is one over the number of views, which is what
+the weights of a voxel add up to; ``R`` is one over the path of a ray from face to face, so that
+rays that leave the tomogram by its side, and bring matter from beyond, count less than in the
+textbook. What was not measured (NaN) does not count.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import get_num_threads, njit
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.geometry.transform import Floats
+from tiltwright.engine.progress import SILENT, Monitor
+from tiltwright.engine.recon.backproject import empty_rows, empty_volume, take_sections
+from tiltwright.engine.recon.project import SWEEP_Z, Rays, sweep
+from tiltwright.engine.recon.strips import (
+    Geometry, Reconstruction, Request, Run, Strips, Views, write_strips,
+)  # fmt: skip
+from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS
+
+Float32s = npt.NDArray[np.float32]
+
+VOLUME_BYTES = 1_500_000_000
+"""What the strips of all threads together may take, if one block of slices does not take more."""
+_PIECE = 3e8
+"""Voxel updates between two looks at whether the work was cancelled: less than 0.2 s."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A tomogram to begin from: ``density = stored / scale + offset``, ``(nz, ny, nx)``."""
+
+    volume: npt.NDArray[Any]
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Iterations:
+    """How SIRT and SART proceed.
+
+    Parameters
+    ----------
+    number : int
+    subset : int
+        Views of a subset; 0 takes all views at once (SIRT).
+    relaxation : float
+        Above 0 and below 2.
+    bounds : (least, greatest)
+        Density relative to the mean of the surroundings; ``(-inf, 0)`` for dark matter.
+    least_gain : float
+        Stop when an iteration lowers the residual of the sample by less than this part of it;
+        decided once, so that all strips have as many.
+    mask : (nz, ny, nx), optional
+        Densities are multiplied by it after each update.
+    start : Start, optional
+        Continue from there instead of from zero.
+    """
+
+    number: int = 30
+    subset: int = 0
+    relaxation: float = 1.0
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    least_gain: float = 0.0
+    mask: npt.NDArray[Any] | None = None
+    start: Start | None = None
+
+    def check(self, shape: tuple[int, int, int]) -> None:
+        """Raise :class:`InputError` naming what is impossible for a tomogram of ``shape``."""
+        if self.number < 1 or self.subset < 0 or not 0 < self.relaxation < 2:
+            raise InputError(
+                f"iterative reconstruction: {self.number} iterations in subsets of {self.subset} "
+                f"with relaxation {self.relaxation}: at least 1, 0, and within 0 to 2"
+            )
+        if not self.bounds[0] <= 0 <= self.bounds[1] or not 0 <= self.least_gain < 1:
+            raise InputError("iterative reconstruction: bounds must include 0, gain be below 1")
+        for name, volume in (("mask", self.mask), ("start", self.start and self.start.volume)):
+            if volume is not None and volume.shape != shape:
+                raise InputError(
+                    f"iterative reconstruction: the {name} is {volume.shape[::-1]} voxels "
+                    f"(x, y, z) but the tomogram is {shape[::-1]}"
+                )
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """A reconstruction and its residual.
+
+    ``residual`` ``(n,)`` is the root of ``|b - A x|^2 / |b|^2`` over the rays that cross the
+    tomogram from face to face, each as it was met after the update before it; entry 0 is that of
+    the start.
+    """
+
+    reconstruction: Reconstruction
+    residual: Floats = field(repr=False)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
+def _residual(
+    measured: Any, projected: Any, factor: Any, low: Any, high: Any, out: Any
+) -> tuple[float, float]:
+    """``out = factor (measured - projected)``, 0 where not measured; ``projected`` becomes 0.
+
+    Returns the sums of squares of the residual and of the measured, over whole rays.
+    """
+    total = power = 0.0
+    for v in range(measured.shape[0]):
+        for r in range(measured.shape[1]):
+            squares = amount = np.float32(0)
+            for k in range(measured.shape[2]):
+                value = measured[v, r, k]
+                known = value == value
+                value = value if known else np.float32(0)
+                difference = value - projected[v, r, k] if known else np.float32(0)
+                projected[v, r, k] = 0
+                out[v, r, k] = difference * factor[v]
+                squares += difference * difference
+                amount += value * value
+            if low[v] <= r <= high[v]:
+                total += squares
+                power += amount
+    return total, power
+
+
+def subset_order(n_views: int, size: int) -> tuple[npt.NDArray[np.intp], list[int]]:
+    """Views by subsets that each span the whole range; and where the subsets begin and end."""
+    n = math.ceil(n_views / size) if size else 1
+    parts = [np.arange(k, n_views, n) for k in range(n)]
+    return np.concatenate(parts), [0, *np.cumsum([len(p) for p in parts]).tolist()]
+
+
+class IteratedStrips(Strips):
+    """Measured rows, the volume, and its residual."""
+
+    outside = math.nan
+
+    def __init__(
+        self, geometry: Geometry, views: Views, plan: Iterations, edges: list[int]
+    ) -> None:
+        nz, _, nx = geometry.shape
+        per_block = 4 * BLOCK * (nz * (nx + 32) + 3 * geometry.n_views * geometry.n_rows)
+        per_block += 4 * BLOCK * nz * (nx + 32) * (plan.mask is not None)
+        threads = get_num_threads()
+        lines = threads * -(-4 // threads) * BLOCK
+        super().__init__(geometry, views, per_block, VOLUME_BYTES, lines)
+        self.plan, self.units, self.number = plan, plan.number, plan.number
+        self.text = "SART" if plan.subset else "SIRT"
+        self.needs_sample = plan.least_gain > 0
+        self.residual, self.projected = (
+            empty_rows(len(self.rows) * BLOCK, geometry.n_views, geometry.n_rows) for _ in "rp"
+        )
+        self.volume = empty_volume(len(self.rows), nz, nx)
+        self.mask = None if plan.mask is None else empty_volume(len(self.rows), nz, nx)
+        self.parts = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        self.rays = [Rays.of(geometry.at_x[:, p], geometry.at_z[:, p]) for p in self.parts]
+        cosine = np.cos(np.deg2rad(views.tilt_deg))
+        counts = np.repeat(np.diff(edges), np.diff(edges))
+        self.factor = (plan.relaxation * cosine / nz / counts).astype(np.float32)
+        # Positions that rise with x: a whole ray lies between the first column's greatest row
+        # and the last column's least.
+        low = geometry.at_x[0] + geometry.at_z.max(axis=0)
+        high = geometry.at_x[-1] + geometry.at_z.min(axis=0)
+        if (low >= high).all():
+            low, high = (geometry.at_x[k] + geometry.at_z.min(axis=0) for k in (0, -1))
+        self.low, self.high = -(-low >> FRACTION_BITS), high >> FRACTION_BITS
+        self.sums = np.zeros((plan.number + 1, 2))
+
+    def measure(self, k: int) -> None:
+        """Note the background of view ``k``: its mean, or its median where densities are bounded.
+
+        Bounds are relative to what surrounds the specimen, and the mean is not free of it.
+        """
+        super().measure(k)
+        if self.plan.bounds != (-math.inf, math.inf):
+            view = np.asarray(self.views[k])
+            self.means[k] = np.median(view[np.isfinite(view)]) if view.size else 0.0
+
+    def convert(self, k: int, part: Float32s) -> Float32s:
+        """Less the background of the view."""
+        return part - np.float32(self.means[k])
+
+    def solve(self, run: Run, y: int | None) -> None:
+        """All iterations of all blocks."""
+        blocks = range(len(self.rows) if y is not None else 1)
+        pairs = [(block, part) for block in blocks for part in range(len(self.parts))]
+        self.projected[:] = 0
+        run.each(lambda block: self._begin(block, y), blocks)
+        if self.plan.start is not None:
+            run.each(lambda p: self._sweep(run.monitor, p[0], None, p[1]), pairs)
+        # All subsets know the start's residual; in the loop each is renewed before its turn.
+        sums = np.zeros_like(self.sums)
+        for pair in pairs:
+            sums[0] += self._renew(*pair)
+        last = len(self.parts) - 1
+        for i in range(1, self.number + 1):
+            for part in range(len(self.parts)):
+                following = part + 1 if part < last else 0
+
+                def advance(
+                    block: int, part: int = part, following: int = following, i: int = i
+                ) -> None:
+                    self._sweep(run.monitor, block, part, following)
+                    gained[block] += self._renew(block, following)
+
+                gained = np.zeros((len(self.rows), 2))
+                run.each(advance, blocks)
+                sums[i] += gained.sum(axis=0)
+            run.step(1 if y is not None else 0)
+            if y is None and self._settled(sums, i):
+                self.number = self.units = i
+                break
+        if y is not None:
+            self.sums[: self.number + 1] += sums[: self.number + 1]
+
+    def _settled(self, sums: Floats, i: int) -> bool:
+        before, after = np.sqrt(sums[i - 1 : i + 1, 0])
+        return bool(before - after < self.plan.least_gain * before)
+
+    def _begin(self, block: int, y: int | None) -> None:
+        """The start and the mask of one block."""
+        self.volume[block] = 0
+        start = self.plan.start
+        if start is not None:
+            self._load(block, y, start.volume, self.volume)
+            within = self.volume[block, :, : self.geometry.shape[2]]
+            within *= np.float32(1 / start.scale)
+            within += np.float32(start.offset)
+        if self.plan.mask is not None and self.mask is not None:
+            self._load(block, y, self.plan.mask, self.mask)
+
+    def _load(self, block: int, y: int | None, source: npt.NDArray[Any], into: Float32s) -> None:
+        """Lines of a tomogram into a block, linear between them where they were moved."""
+        first, step, _ = self.lines(y)
+        at = first + step * (np.arange(BLOCK) + block * BLOCK)
+        shift = self.geometry.y_shift if y is not None else np.zeros(len(source))
+        last = source.shape[1] - 1
+        for z, section in enumerate(source):
+            line = np.clip(at - shift[z], 0, last)
+            low = np.floor(line).astype(int)
+            part = (line - low).astype(np.float32)[:, None]
+            lines = np.asarray(section[low], np.float32) * (1 - part)
+            if part.any():
+                lines += part * np.asarray(section[np.minimum(low + 1, last)], np.float32)
+            into[block, z, : source.shape[2]] = lines.T
+
+    def _sweep(self, monitor: Monitor, block: int, back: int | None, forth: int) -> None:
+        pairs = [
+            None if part is None else (rows[block, self.parts[part]], self.rays[part])
+            for rows, part in ((self.residual, back), (self.projected, forth))
+        ]
+        nz, _, nx = self.geometry.shape
+        updates = nx * BLOCK * max(rays.n_views for rays in self.rays) * 2
+        piece = max(1, int(_PIECE / updates) // SWEEP_Z) * SWEEP_Z
+        mask = None if self.mask is None else self.mask[block]
+        bounds = self.plan.bounds if back is not None else (-math.inf, math.inf)
+        for z in range(0, nz, piece):
+            monitor.check()
+            span = z, min(z + piece, nz)
+            sweep(self.volume[block], pairs[0], pairs[1], span, bounds, mask)
+
+    def _renew(self, block: int, part: int) -> tuple[float, float]:
+        p = self.parts[part]
+        sums: tuple[float, float] = _residual(
+            self.rows[block, p], self.projected[block, p], self.factor[p], self.low[p],
+            self.high[p], self.residual[block, p],
+        )  # fmt: skip
+        return sums
+
+    def project(
+        self,
+        z: slice | npt.NDArray[np.intp],
+        out: npt.NDArray[Any],
+        line: npt.NDArray[np.float64] | None = None,
+        scaling: tuple[float, float] = (1.0, 0.0),
+    ) -> None:
+        """Take sections of the volume."""
+        which = np.arange(self.geometry.shape[0])[z]
+        take_sections(self.volume, which, out, line, scaling)
+
+
+def reconstruct_iterative(
+    request: Request, plan: Iterations, monitor: Monitor = SILENT
+) -> Iterated:
+    """Reconstruct a tomogram by SIRT or SART.
+
+    Densities are per voxel in units of the stack, relative to the background of the views.
+
+    Raises
+    ------
+    InputError
+        Shapes or values make no sense, or the file cannot be written.
+    Cancelled
+    """
+    views = request.views()
+    plan.check(request.shape())
+    if np.abs(views.tilt_deg).max() >= 90:
+        raise InputError("iterative reconstruction: tilts must be below 90 degrees")
+    order, edges = subset_order(len(views), plan.subset)
+    views = views.ordered(order)
+    strips = IteratedStrips(request.geometry(views, 1), views, plan, edges)
+    name = f"{strips.text}, {plan.number} iterations"
+    done = write_strips(strips, request, name, monitor)
+    sums = strips.sums[: strips.number + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residual = np.nan_to_num(np.sqrt(sums[:, 0] / sums[:, 1]))
+    return Iterated(done, residual)
