@@ -352,6 +352,66 @@ def int16_scaling(sample: npt.NDArray[np.float32]) -> tuple[float, float]:
     return float(np.float32(_INT16_USED / largest)) if largest > 0 else 1.0, offset
 
 
+class Output(_Writer):
+    """The file of a tomogram and its central slices, written by parts of sections."""
+
+    def __init__(self, request: Request, labels: list[str], scaling: tuple[float, float]) -> None:
+        nz, ny, nx = request.shape()
+        kind = np.dtype(request.dtype)
+        if kind.kind == "i":
+            labels = [*labels, f"int16 = (density - {scaling[1]:.8g}) * {scaling[0]:.8g}"]
+        super().__init__(request.path, (nz, ny, nx), kind, request.pixel_size_a, labels=labels)
+        self.scaling = scaling
+        self.xy, self.xz, self.yz = (np.empty(n, np.float32) for n in ((ny, nx), (nz, nx), (nz, ny)))
+
+    def put(self, z: int, part: npt.NDArray[Any], y: int) -> None:
+        """Write ``part`` ``(n, n_lines, nx)`` from section ``z`` and line ``y`` on."""
+        self.write(z, part, y)
+        nz, ny, nx = self.shape
+        self.yz[z : z + len(part), y : y + part.shape[1]] = part[:, :, nx // 2]
+        if y <= ny // 2 < y + part.shape[1]:
+            self.xz[z : z + len(part)] = part[:, ny // 2 - y]
+        if z <= nz // 2 < z + len(part):
+            self.xy[y : y + part.shape[1]] = part[nz // 2 - z]
+
+    def take(self, strips: Strips, run: Run, z0: int = 0) -> None:
+        """Take all strips through their method; their section 0 is section ``z0`` of the file."""
+        nz, ny, _ = strips.geometry.shape
+        run.text, done = strips.text, run.done
+        for y in range(0, ny, strips.n_lines):
+
+            def write(z: int, y: int = y) -> None:
+                span = slice(z, min(z + CHUNK_Z, nz))
+                self.put(z0 + z, strips.sections(span, y, self.dtype, self.scaling), y)
+
+            run.step()
+            run.each(lambda k, y=y: strips.fill(k, y), range(len(strips.views)))
+            strips.solve(run, y)
+            run.each(write, range(0, nz, CHUNK_Z))
+            done += strips.units
+            run.done = done
+        run.step()
+
+    def result(self) -> Reconstruction:
+        """What was written."""
+        return Reconstruction(
+            self.path, self.shape, *self.scaling, self.xy, self.xz, self.yz
+        )
+
+
+def choose_scaling(strips: Strips, request: Request, run: Run) -> tuple[float, float]:
+    """Scale and offset of the file; takes the sample through its method where that is needed."""
+    views = range(len(strips.views))
+    run.each(strips.measure, views)
+    whole = request.dtype == "int16"
+    if strips.needs_sample or (whole and request.scaling is None):
+        run.each(lambda k: strips.fill(k, None), views)
+        strips.solve(run, None)
+    if not whole:
+        return 1.0, 0.0
+    return request.scaling or int16_scaling(strips.sample())
+
+
 def write_strips(strips: Strips, request: Request, label: str, monitor: Monitor) -> Reconstruction:
     """Take all strips through their method and write the tomogram.
 
@@ -361,47 +421,14 @@ def write_strips(strips: Strips, request: Request, label: str, monitor: Monitor)
         The file cannot be written.
     Cancelled
     """
-    shape, kind = strips.geometry.shape, np.dtype(request.dtype)
-    nz, ny, nx = shape
-    units = strips.units
-    total = (1 + -(-ny // strips.n_lines)) * units
-    views = range(len(strips.views))
+    total = 1 + -(-strips.geometry.shape[1] // strips.n_lines)
     with ThreadPoolExecutor(get_num_threads()) as pool:
-        run = Run(pool, monitor, total, "sampling")
+        run = Run(pool, monitor, total * strips.units, "sampling")
         run.step()
-        run.each(strips.measure, views)
-        scaling, labels = (1.0, 0.0), [f"Tiltwright: {label}, sections along z"]
-        if kind.kind == "i" and request.scaling is not None:
-            scaling = request.scaling
-        elif kind.kind == "i" or strips.needs_sample:
-            run.each(lambda k: strips.fill(k, None), views)
-            strips.solve(run, None)
-        if kind.kind == "i":
-            if request.scaling is None:
-                scaling = int16_scaling(strips.sample())
-            labels.append(f"int16 = (density - {scaling[1]:.8g}) * {scaling[0]:.8g}")
-        run.done, run.text = units, strips.text
-        xy, xz, yz = (np.empty(s, np.float32) for s in (shape[1:], shape[::2], shape[:2]))
-        with _Writer(
-            request.path, shape, kind, request.pixel_size_a, labels=labels
-        ) as writer:
-            for y in range(0, ny, strips.n_lines):
-
-                def write(z: int, y: int = y) -> None:
-                    span = slice(z, min(z + CHUNK_Z, nz))
-                    part = strips.sections(span, y, kind, scaling)
-                    lines = slice(y, y + part.shape[1])
-                    writer.write(z, part, y)
-                    yz[span, lines] = part[:, :, nx // 2]
-                    if y <= ny // 2 < lines.stop:
-                        xz[span] = part[:, ny // 2 - y]
-                    if z <= nz // 2 < span.stop:
-                        xy[lines] = part[nz // 2 - z]
-
-                run.step()
-                run.each(lambda k, y=y: strips.fill(k, y), views)
-                strips.solve(run, y)
-                run.each(write, range(0, nz, CHUNK_Z))
-                run.done = units * (2 + y // strips.n_lines)
-            run.step()
-    return Reconstruction(Path(request.path), shape, scaling[0], scaling[1], xy, xz, yz)
+        scaling = choose_scaling(strips, request, run)
+        run.total = total * strips.units
+        run.done = strips.units
+        labels = [f"Tiltwright: {label}, sections along z"]
+        with Output(request, labels, scaling) as output:
+            output.take(strips, run)
+    return output.result()

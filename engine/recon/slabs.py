@@ -1,0 +1,129 @@
+"""3-D CTF: each slab of the specimen reconstructed from views corrected for its own defocus.
+
+A slab at height ``z`` lies ``z cos t`` nearer to focus or further from it in every view, so that no
+single correction of a view is right for all of a thick specimen (Jensen & Kornberg 2000,
+doi:10.1016/S0304-3991(00)00005-X; Turonova 2017, doi:10.1016/j.jsb.2017.07.007). What corrects a
+view is not known here: it is given as a function.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import get_num_threads
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.atomic import file_error
+from tiltwright.engine.progress import SILENT, Monitor
+from tiltwright.engine.recon.filters import RowFilter, angular_weights
+from tiltwright.engine.recon.strips import Output, Reconstruction, Request, Run, choose_scaling
+from tiltwright.engine.recon.wbp import FilteredStrips
+
+SlabView = Callable[[int, float], npt.NDArray[Any]]
+"""``(view, z_offset_a)`` to the raw view ``(ny, nx)`` corrected for the slab whose middle lies
+``z_offset_a`` angstrom above the specimen's centre before the tilt; called from several threads."""
+
+
+def slab_sections(nz: int, pixel_size_a: float, step_nm: float) -> list[tuple[int, int]]:
+    """First section and one beyond the last of each slab, as even as may be.
+
+    Raises
+    ------
+    InputError
+        The step is not above 0.
+    """
+    if not step_nm > 0:
+        raise InputError(f"3-D CTF: defocus step {step_nm} nm must be above 0")
+    n = min(nz, max(1, round(nz * pixel_size_a / 10 / step_nm)))
+    edges = np.linspace(0, nz, n + 1).round().astype(int).tolist()
+    return list(zip(edges, edges[1:], strict=False))
+
+
+def reconstruct_slabs(
+    request: Request,
+    slab_view: SlabView,
+    *,
+    step_nm: float = 15.0,
+    radial_cutoff: float = 0.35,
+    radial_falloff: float = 0.035,
+    hamming_start: float | None = None,
+    super_sampling: int = 2,
+    monitor: Monitor = SILENT,
+) -> Reconstruction:
+    """Reconstruct a tomogram by weighted back-projection, slab by slab.
+
+    The corrected views of one slab lie in a temporary file beside the tomogram.
+
+    Parameters
+    ----------
+    request : Request
+    slab_view : callable
+        See :data:`SlabView`; views are counted as in ``request.stack``.
+    step_nm : float
+        Thickness of a slab.
+    radial_cutoff, radial_falloff, hamming_start, super_sampling
+        See :class:`~tiltwright.engine.recon.filters.RowFilter`.
+    monitor : Monitor
+
+    Raises
+    ------
+    InputError
+        Shapes or values make no sense, or a file cannot be written.
+    Cancelled
+    """
+    views = request.views()
+    nz = request.thickness
+    slabs = slab_sections(nz, request.pixel_size_a, step_nm)
+    whole = request.geometry(views, super_sampling)
+    weights = angular_weights(views.tilt_deg)
+    shape = request.stack.shape
+    folder = Path(request.path).resolve().parent
+    try:
+        room = tempfile.TemporaryFile(dir=folder)
+    except OSError as exc:
+        raise file_error(folder, exc) from exc
+    with room, ThreadPoolExecutor(get_num_threads()) as pool:
+        corrected = np.memmap(room, np.float32, "w+", shape=shape)
+        run = Run(pool, monitor, 1, "CTF correction")
+
+        def prepare(first: int, last: int) -> FilteredStrips:
+            middle = (first + last - 1) / 2 - (nz - 1) / 2 - request.shift_z
+            height_a = middle * request.pixel_size_a
+
+            def correct(view: int) -> None:
+                corrected[view] = slab_view(view, height_a)
+
+            run.text = "CTF correction"
+            run.step()
+            run.each(correct, views.which.tolist())
+            part = replace(
+                request, stack=corrected, thickness=last - first,
+                shift_z=request.shift_z + (nz - 1) / 2 - (first + last - 1) / 2,
+            )  # fmt: skip
+            own = part.views()
+            geometry = part.geometry(own, super_sampling)
+            row_filter = RowFilter(
+                geometry.n_columns, cutoff=radial_cutoff, falloff=radial_falloff,
+                super_sampling=super_sampling, hamming_start=hamming_start,
+            )  # fmt: skip
+            return FilteredStrips(geometry, own, weights, row_filter)
+
+        # The range of the densities is that of the slab in the middle.
+        strips = prepare(*slabs[len(slabs) // 2])
+        run.total = len(slabs) * -(-whole.shape[1] // strips.n_lines)
+        scaling = choose_scaling(strips, request, run)
+        labels = [f"Tiltwright: 3-D CTF in {len(slabs)} slabs, sections along z"]
+        with Output(request, labels, scaling) as output:
+            for first, last in slabs:
+                strips = prepare(first, last)
+                run.each(strips.measure, range(len(views)))
+                output.take(strips, run, first)
+        del corrected
+    return output.result()
