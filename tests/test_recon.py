@@ -17,8 +17,8 @@ from tiltwright.engine.recon import vectors
 from tiltwright.engine.recon.aligned import write_aligned
 from tiltwright.engine.recon.backproject import backproject, empty_rows, fixed_point
 from tiltwright.engine.recon.filters import RowFilter, angular_weights, radial_filter
-from tiltwright.engine.recon.vectors import BLOCK, LANES, TILE
 from tiltwright.engine.recon.strips import Strips
+from tiltwright.engine.recon.vectors import BLOCK, LANES, TILE
 from tiltwright.engine.recon.wbp import reconstruct_series
 
 TILT = np.arange(-60.0, 61.0, 3.0)

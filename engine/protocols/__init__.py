@@ -33,8 +33,10 @@ def all_protocols() -> dict[str, type[Protocol]]:
     """Every protocol that a project offers, in the order of the catalogue."""
     from tiltwright.engine.protocols.crop import Crop
     from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
+    from tiltwright.engine.protocols.reconstruction_iterative import ReconstructionIterative
     from tiltwright.engine.protocols.simulate import Simulate
     from tiltwright.engine.protocols.xray_eraser import XrayEraser
 
     extra = {step.key: step for step in (ImportTiltSeries, Simulate, XrayEraser)}
-    return {**extra, **protocols(), Crop.key: Crop}
+    later = {step.key: step for step in (ReconstructionIterative, Crop)}
+    return {**extra, **protocols(), **later}

@@ -16,7 +16,7 @@ from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 
 if TYPE_CHECKING:
-    from tiltwright.engine.recon.wbp import Reconstruction as Result
+    from tiltwright.engine.recon.output import Reconstruction as Result
 
 
 class Reconstruction(Protocol):

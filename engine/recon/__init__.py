@@ -1,1 +1,1 @@
-"""Reconstruction: weighted back-projection."""
+"""Reconstruction: weighted back-projection, SIRT, SART, Fourier inversion, 3-D CTF."""

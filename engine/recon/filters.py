@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
@@ -61,7 +63,7 @@ def radial_filter(n: int, cutoff: float, falloff: float) -> Floats:
     return result
 
 
-def hamming_window(k: Floats, start: float) -> Floats:
+def hamming_window(k: npt.NDArray[Any], start: float) -> Floats:
     """1 up to the frequency ``start``, then falling as a Hamming window to 0.08 at 0.5."""
     if not 0 <= start <= 0.5:
         raise InputError(f"Hamming window: start {start} is not within 0 and 0.5")
@@ -70,7 +72,7 @@ def hamming_window(k: Floats, start: float) -> Floats:
     return result
 
 
-def iteration_window(k: Floats, n: int, reach: float, least: float) -> Floats:
+def iteration_window(k: npt.NDArray[Any], n: int, reach: float, least: float) -> Floats:
     """The part of frequency ``k`` that ``n`` iterations of SIRT recover.
 
     Each iteration recovers the part ``h`` of what is missing, ``1 - (1 - h)^n`` after ``n``

@@ -22,9 +22,8 @@ from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
 from tiltwright.engine.recon.backproject import empty_volume, take_sections
 from tiltwright.engine.recon.filters import angular_weights, hamming_window, radial_filter
-from tiltwright.engine.recon.strips import (
-    Geometry, Reconstruction, Request, Run, Strips, Views, write_strips,
-)  # fmt: skip
+from tiltwright.engine.recon.output import Reconstruction, write_strips
+from tiltwright.engine.recon.strips import Geometry, Request, Run, Strips, Views
 from tiltwright.engine.recon.vectors import BLOCK
 
 Float32s = npt.NDArray[np.float32]
@@ -79,7 +78,7 @@ def _spread(lines: Any, at_x: Any, at_z: Any, weight_x: Any, weight_z: Any, grid
                             target[k + 1] -= w * lines[v, j, k + 1]
 
 
-def _neighbours(place: Floats) -> tuple[npt.NDArray[np.int64], Float32s]:
+def _neighbours(place: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], Float32s]:
     """First point of the grid and the weights of ``_WIDTH`` of them."""
     first = np.ceil(place - _WIDTH / 2).astype(np.int64)
     distance = first[..., None] + np.arange(_WIDTH) - place[..., None]
@@ -166,7 +165,7 @@ class GriddedStrips(Strips):
         self,
         z: slice | npt.NDArray[np.intp],
         out: npt.NDArray[Any],
-        line: npt.NDArray[np.float64] | None = None,
+        line: npt.NDArray[Any] | None = None,
         scaling: tuple[float, float] = (1.0, 0.0),
     ) -> None:
         """Take sections of the volume."""

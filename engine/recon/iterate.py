@@ -1,7 +1,7 @@
 """Iterative reconstruction: SIRT and SART, strip by strip.
 
-With the projection ``A``, the measured rows ``b`` less the background of their view, and the views of one
-subset, ``x`` becomes ``x + relaxation C A' R (b - A x)`` (SIRT: Gilbert 1972,
+With the projection ``A``, the measured rows ``b`` less the background of their view, and the views
+of one subset, ``x`` becomes ``x + relaxation C A' R (b - A x)`` (SIRT: Gilbert 1972,
 doi:10.1016/0022-5193(72)90180-4, all views at once; SART: Andersen & Kak 1984,
 doi:10.1016/0161-7346(84)90008-7, in subsets). ``C`` is one over the number of views, which is what
 the weights of a voxel add up to; ``R`` is one over the path of a ray from face to face, so that
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,9 @@ from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
 from tiltwright.engine.recon.backproject import empty_rows, empty_volume, take_sections
+from tiltwright.engine.recon.output import Reconstruction, write_strips
 from tiltwright.engine.recon.project import SWEEP_Z, Rays, sweep
-from tiltwright.engine.recon.strips import (
-    Geometry, Reconstruction, Request, Run, Strips, Views, write_strips,
-)  # fmt: skip
+from tiltwright.engine.recon.strips import Geometry, Request, Run, Strips, Views
 from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS
 
 Float32s = npt.NDArray[np.float32]
@@ -85,7 +85,8 @@ class Iterations:
             )
         if not self.bounds[0] <= 0 <= self.bounds[1] or not 0 <= self.least_gain < 1:
             raise InputError("iterative reconstruction: bounds must include 0, gain be below 1")
-        for name, volume in (("mask", self.mask), ("start", self.start and self.start.volume)):
+        start = None if self.start is None else self.start.volume
+        for name, volume in (("mask", self.mask), ("start", start)):
             if volume is not None and volume.shape != shape:
                 raise InputError(
                     f"iterative reconstruction: the {name} is {volume.shape[::-1]} voxels "
@@ -107,14 +108,12 @@ class Iterated:
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
-def _residual(
-    measured: Any, projected: Any, factor: Any, low: Any, high: Any, out: Any
-) -> tuple[float, float]:
+def _residual(measured: Any, projected: Any, factor: Any, low: Any, high: Any, out: Any) -> Any:
     """``out = factor (measured - projected)``, 0 where not measured; ``projected`` becomes 0.
 
     Returns the sums of squares of the residual and of the measured, over whole rays.
     """
-    total = power = 0.0
+    total, power = np.float64(0), np.float64(0)
     for v in range(measured.shape[0]):
         for r in range(measured.shape[1]):
             squares = amount = np.float32(0)
@@ -162,7 +161,7 @@ class IteratedStrips(Strips):
         )
         self.volume = empty_volume(len(self.rows), nz, nx)
         self.mask = None if plan.mask is None else empty_volume(len(self.rows), nz, nx)
-        self.parts = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        self.parts = [slice(a, b) for a, b in pairwise(edges)]
         self.rays = [Rays.of(geometry.at_x[:, p], geometry.at_z[:, p]) for p in self.parts]
         cosine = np.cos(np.deg2rad(views.tilt_deg))
         counts = np.repeat(np.diff(edges), np.diff(edges))
@@ -207,15 +206,16 @@ class IteratedStrips(Strips):
             for part in range(len(self.parts)):
                 following = part + 1 if part < last else 0
 
+                found = np.zeros((len(self.rows), 2))
+
                 def advance(
-                    block: int, part: int = part, following: int = following, i: int = i
+                    block: int, part: int = part, following: int = following, found: Floats = found
                 ) -> None:
                     self._sweep(run.monitor, block, part, following)
-                    gained[block] += self._renew(block, following)
+                    found[block] = self._renew(block, following)
 
-                gained = np.zeros((len(self.rows), 2))
                 run.each(advance, blocks)
-                sums[i] += gained.sum(axis=0)
+                sums[i] += found.sum(axis=0)
             run.step(1 if y is not None else 0)
             if y is None and self._settled(sums, i):
                 self.number = self.units = i
@@ -281,7 +281,7 @@ class IteratedStrips(Strips):
         self,
         z: slice | npt.NDArray[np.intp],
         out: npt.NDArray[Any],
-        line: npt.NDArray[np.float64] | None = None,
+        line: npt.NDArray[Any] | None = None,
         scaling: tuple[float, float] = (1.0, 0.0),
     ) -> None:
         """Take sections of the volume."""

@@ -178,7 +178,7 @@ def sweep(
     none, nothing = np.empty(0, np.float32), np.empty(0, np.int32)
     rows, rays = given[0]
     limits = np.float32(bounds[0]), np.float32(bounds[1])
-    limited = mask is not None or limits != (-np.inf, np.inf)
+    limited = mask is not None or bounds != (-np.inf, np.inf)
     _sweep(
         volume.reshape(-1), width,
         none if back is None else back[0].reshape(-1),

@@ -8,10 +8,13 @@ view is not known here: it is given as a function.
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import file_error
 from tiltwright.engine.progress import SILENT, Monitor
 from tiltwright.engine.recon.filters import RowFilter, angular_weights
-from tiltwright.engine.recon.strips import Output, Reconstruction, Request, Run, choose_scaling
+from tiltwright.engine.recon.output import Output, Reconstruction, choose_scaling
+from tiltwright.engine.recon.strips import Request, Run
 from tiltwright.engine.recon.wbp import FilteredStrips
 
 SlabView = Callable[[int, float], npt.NDArray[Any]]
@@ -43,7 +47,18 @@ def slab_sections(nz: int, pixel_size_a: float, step_nm: float) -> list[tuple[in
         raise InputError(f"3-D CTF: defocus step {step_nm} nm must be above 0")
     n = min(nz, max(1, round(nz * pixel_size_a / 10 / step_nm)))
     edges = np.linspace(0, nz, n + 1).round().astype(int).tolist()
-    return list(zip(edges, edges[1:], strict=False))
+    return list(pairwise(edges))
+
+
+def _scratch(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Room on the disk that has no name and goes when nobody uses it any more."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as room:
+            # Room that is not there shows now, not as a signal when a page is written.
+            os.posix_fallocate(room.fileno(), 0, 4 * math.prod(shape))
+            return np.memmap(room, np.float32, "r+", shape=shape)
+    except OSError as exc:
+        raise file_error(folder, exc) from exc
 
 
 def reconstruct_slabs(
@@ -83,14 +98,8 @@ def reconstruct_slabs(
     slabs = slab_sections(nz, request.pixel_size_a, step_nm)
     whole = request.geometry(views, super_sampling)
     weights = angular_weights(views.tilt_deg)
-    shape = request.stack.shape
-    folder = Path(request.path).resolve().parent
-    try:
-        room = tempfile.TemporaryFile(dir=folder)
-    except OSError as exc:
-        raise file_error(folder, exc) from exc
-    with room, ThreadPoolExecutor(get_num_threads()) as pool:
-        corrected = np.memmap(room, np.float32, "w+", shape=shape)
+    corrected = _scratch(Path(request.path).resolve().parent, request.stack.shape)
+    with ThreadPoolExecutor(get_num_threads()) as pool:
         run = Run(pool, monitor, 1, "CTF correction")
 
         def prepare(first: int, last: int) -> FilteredStrips:
@@ -125,5 +134,4 @@ def reconstruct_slabs(
                 strips = prepare(first, last)
                 run.each(strips.measure, range(len(views)))
                 output.take(strips, run, first)
-        del corrected
     return output.result()

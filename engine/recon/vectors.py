@@ -177,8 +177,9 @@ def _spread_line_vector(
         at, place = position(i)
         fraction = builder.sitofp(builder.and_(at, ir.Constant(_I32, _ONE - 1)), _FLOAT)
         second = builder.fmul(fraction, ir.Constant(_FLOAT, 1 / _ONE))
-        weights = _splat(builder, builder.fsub(ir.Constant(_FLOAT, 1.0), second)), _splat(
-            builder, second
+        weights = (
+            _splat(builder, builder.fsub(ir.Constant(_FLOAT, 1.0), second)),
+            _splat(builder, second),
         )
         values = [_load(builder, volume, here, k) for k in parts]
         builder.cbranch(builder.icmp_signed("==", place, last), add, step)

@@ -12,9 +12,8 @@ from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
 from tiltwright.engine.recon.backproject import backproject
 from tiltwright.engine.recon.filters import RowFilter, angular_weights
-from tiltwright.engine.recon.strips import (
-    Geometry, Reconstruction, Request, Strips, Views, write_strips,
-)  # fmt: skip
+from tiltwright.engine.recon.output import Reconstruction, write_strips
+from tiltwright.engine.recon.strips import Geometry, Request, Strips, Views
 from tiltwright.engine.recon.vectors import BLOCK
 
 Float32s = npt.NDArray[np.float32]
@@ -44,7 +43,7 @@ class FilteredStrips(Strips):
         self,
         z: slice | npt.NDArray[np.intp],
         out: npt.NDArray[Any],
-        line: npt.NDArray[np.float64] | None = None,
+        line: npt.NDArray[Any] | None = None,
         scaling: tuple[float, float] = (1.0, 0.0),
     ) -> None:
         """Back-project."""
