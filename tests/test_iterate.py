@@ -302,10 +302,10 @@ def test_fourier_inversion_is_exact_back_projection(tmp_path):
     gridded = read(req.path)
     reconstruct_series(**vars(req), super_sampling=8)
     finest = read(req.path)
-    # The two treat the mean differently: back-projection has none.
+    # The lowest frequencies, which back-projection has none of, are a smooth difference.
     difference = gridded - finest
     assert (difference - difference.mean()).std() < 0.015 * finest.std()
-    assert abs(difference.mean()) < 0.7 * finest.std()
+    assert abs(difference.mean()) < 0.05 * finest.std()
 
 
 @pytest.mark.parametrize("more", [{}, {"x_tilt_deg": 3.0, "shift_z": 4.0, "width": 61}])

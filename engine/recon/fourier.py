@@ -126,8 +126,8 @@ class GriddedStrips(Strips):
         self.gain = (math.prod(self.grid) / self.size / shape).astype(np.float32)[..., None]
 
     def convert(self, k: int, part: Float32s) -> Float32s:
-        """As they are."""
-        return part
+        """Less the mean of the view."""
+        return part - np.float32(self.means[k])
 
     def solve(self, run: Run, y: int | None) -> None:
         """All slices: each piece of lanes by itself."""
@@ -182,6 +182,8 @@ def reconstruct_fourier(
     monitor: Monitor = SILENT,
 ) -> Reconstruction:
     """Reconstruct a tomogram by direct Fourier inversion.
+
+    Densities are per voxel in units of the stack, relative to the mean of the views.
 
     Parameters
     ----------

@@ -1,0 +1,93 @@
+"""The second reconstruction family as a protocol: files, curve, continuing, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_recon import POINTS, TILT, positions, read, series
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.geometry.projection import ViewGeometry
+from tiltwright.engine.io.mrc_write import write_mrc
+from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.model.tomogram import open_tomogram
+from tiltwright.engine.protocols import all_protocols
+from tiltwright.engine.protocols.base import Context
+from tiltwright.engine.protocols.reconstruction_iterative import ReconstructionIterative, stored
+
+
+@pytest.fixture(scope="module")
+def aligned():
+    g = ViewGeometry.nominal(TILT, 3.0)
+    views = series(g, (100, 90))
+    # The first view is spoilt and was excluded.
+    views[0] = 0
+    excluded = np.arange(len(TILT)) == 0
+    return TiltSeries(
+        Path("series.mrc"), views, TILT, 3.0, 5.0, excluded, alignment=Alignment.of_geometry(g)
+    )
+
+
+def run(aligned, folder, more=None, **values):
+    params = ReconstructionIterative.Params(thickness=50, **values)
+    context = Context(folder=folder)
+    inputs = {"tilt_series": aligned, **(more or {})}
+    return ReconstructionIterative.run(inputs, params, context)["tomogram"], context
+
+
+@pytest.mark.parametrize("method", ["sirt", "sart", "wbp", "fourier"])
+def test_every_method_writes_a_tomogram(aligned, tmp_path, method):
+    tomogram, context = run(
+        aligned, tmp_path, method=method, shift_x=2.0, sart_iterations=3, hamming_start=0.1
+    )
+    assert tomogram.path == tmp_path / f"series_{method}.mrc"
+    assert (tomogram.shape, tomogram.pixel_size_a) == ((50, 100, 90), 5.0)
+    assert tomogram.origin == (-46.5, -49.5, -24.5)
+    moved = POINTS + np.array([2.0, 0, 0])
+    error = positions(read(tomogram.path), moved) - moved
+    assert (np.abs(error).max(axis=0) < [0.1, 0.1, 0.25]).all()
+    curve = tmp_path / f"series_{method}_residual.csv"
+    assert curve.exists() == (method in ("sirt", "sart"))
+    if curve.exists():
+        table = np.loadtxt(curve, delimiter=",", skiprows=1)
+        assert len(table) == (31 if method == "sirt" else 4)
+        assert (np.diff(table[:, 1]) < 0).all()
+        assert f"residual {table[0, 1]:.4g} at the start" in context.notes[0]
+
+
+def test_it_continues_from_its_own_file(aligned, tmp_path):
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    whole, _ = run(aligned, folders[0], iterations=8, output_type="float32")
+    half, _ = run(aligned, folders[1], iterations=5)
+    assert half.data.dtype == np.int16
+    assert stored(half).scale != 1
+    rest, _ = run(aligned, folders[2], {"start": half}, iterations=3, output_type="float32")
+    a, b = read(whole.path), read(rest.path)
+    assert np.abs(a - b).max() < 1e-3 * np.abs(a).max()
+    assert stored(rest).scale == 1
+
+
+def test_a_mask_of_another_size_is_refused_before_any_work(aligned, tmp_path):
+    path = tmp_path / "mask.mrc"
+    write_mrc(path, np.ones((50, 100, 80), np.int8), 5.0)
+    with pytest.raises(InputError, match=r"the mask is \(80, 100, 50\) voxels .* \(90, 100, 50\)"):
+        run(aligned, tmp_path, {"mask": open_tomogram(path)})
+    write_mrc(path, np.zeros((50, 100, 90), np.int8), 5.0)
+    tomogram, _ = run(aligned, tmp_path, {"mask": open_tomogram(path)}, iterations=1)
+    assert not np.ptp(tomogram.data)
+    with pytest.raises(InputError, match="fourier takes no mask and no start"):
+        run(aligned, tmp_path, {"mask": open_tomogram(path)}, method="fourier")
+
+
+def test_what_is_not_aligned_is_refused(aligned, tmp_path):
+    plain = TiltSeries(
+        Path("s.mrc"), aligned.stack, TILT, 3.0, 5.0, np.zeros(len(TILT), bool)
+    )  # fmt: skip
+    with pytest.raises(InputError, match="not aligned"):
+        run(plain, tmp_path)
+    assert all_protocols()["reconstruction-iterative"] is ReconstructionIterative
