@@ -1,7 +1,8 @@
 """3-D CTF: each slab of the specimen reconstructed from views corrected for its own defocus.
 
-A slab at height ``z`` lies ``z cos t`` nearer to focus or further from it in every view, so that no
-single correction of a view is right for all of a thick specimen (Jensen & Kornberg 2000,
+What a pixel shows of a slab at height ``z`` lies ``z / (cos t cos xi)`` further along the beam than
+what it shows of the middle (``t`` the tilt, ``xi`` the x-axis tilt), so that no single correction
+of a view is right for all of a thick specimen (Jensen & Kornberg 2000,
 doi:10.1016/S0304-3991(00)00005-X; Turonova 2017, doi:10.1016/j.jsb.2017.07.007). What corrects a
 view is not known here: it is given as a function.
 """
@@ -32,7 +33,8 @@ from tiltwright.engine.recon.wbp import FilteredStrips
 
 SlabView = Callable[[int, float], npt.NDArray[Any]]
 """``(view, z_offset_a)`` to the raw view ``(ny, nx)`` corrected for the slab whose middle lies
-``z_offset_a`` angstrom above the specimen's centre before the tilt; called from several threads."""
+``z_offset_a`` angstrom above the specimen's centre before the tilt: the defocus of every pixel is
+``z_offset_a / (cos t cos xi)`` more (times the hand). Called from several threads."""
 
 
 def slab_sections(nz: int, pixel_size_a: float, step_nm: float) -> list[tuple[int, int]]:
