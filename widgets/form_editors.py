@@ -284,6 +284,13 @@ class PathEditor(Editor):
         self.setFocusProxy(self.edit)
         self.row.addWidget(self.edit)
         self.row.addWidget(self.browse)
+        self.browse_folder: QPushButton | None = None
+        if spec.path_kind == "files":
+            self.browse.setText("Files…")
+            self.browse_folder = QPushButton("Folder…")
+            self.browse_folder.clicked.connect(self._browse_for_folder)
+            self.row.addWidget(self.browse_folder)
+            self.edit.setPlaceholderText("type, browse or drop files or folders")
 
     def _noun(self) -> str:
         return "folder" if self.spec.path_kind == "folder" else "file"
@@ -317,6 +324,10 @@ class PathEditor(Editor):
                 QFileDialog.getOpenFileName(self, self.spec.label, where, self.spec.pattern)[0]
             ]
         self._take(found)
+
+    def _browse_for_folder(self) -> None:
+        where = self.edit.text().split(";")[0]
+        self._take([QFileDialog.getExistingDirectory(self, self.spec.label, where)])
 
     def _take(self, paths: list[str]) -> None:
         paths = [p for p in paths if p]
@@ -374,7 +385,7 @@ def editor_for(spec: FieldSpec, parent: QWidget | None = None) -> Editor:
     """The editor for the kind of ``spec``, without a value yet."""
     if spec.kind == "bool":
         return (ChoiceEditor if spec.optional else BoolEditor)(spec, parent)
-    if spec.kind == "list" and spec.item_kinds == ("path",):
+    if spec.kind == "list" and (spec.item_kinds == ("path",) or spec.path_kind == "files"):
         return PathEditor(spec, parent)
     classes: dict[str, type[Editor]] = {
         "int": NumberEditor, "float": NumberEditor, "choice": ChoiceEditor,

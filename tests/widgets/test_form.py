@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, model_validator
 from PyQt6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDropEvent, QKeyEvent
-from PyQt6.QtWidgets import QApplication
+from PyQt6.QtWidgets import QApplication, QFileDialog
 
 from tiltwright.engine.protocols import protocols
 from tiltwright.engine.protocols.base import Parameters, parameter
@@ -240,3 +240,20 @@ def test_groups_have_headings(form):
 @pytest.mark.parametrize("value", [0.1, 1e-7, 123456789.123, -0.5, 3.0, 1 / 3])
 def test_numbers_survive_being_text(value):
     assert parse_number(number_text(value), "float") == value
+
+
+def test_files_or_folders_are_browsed_for(qtbot, monkeypatch):
+    class Import(Parameters):
+        files: tuple[str, ...] = Field((), json_schema_extra={"path": "files"})
+
+    form = ParameterForm(Import)
+    qtbot.addWidget(form)
+    editor = form.row("files").editor
+    monkeypatch.setattr(
+        QFileDialog, "getOpenFileNames", lambda *_: (["/data/a b.mrc", "/data/c.mrc"], "")
+    )
+    qtbot.mouseClick(editor.browse, Qt.MouseButton.LeftButton)
+    assert form.values().files == ("/data/a b.mrc", "/data/c.mrc")
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: "/data")
+    qtbot.mouseClick(editor.browse_folder, Qt.MouseButton.LeftButton)
+    assert form.values().files == ("/data",)
