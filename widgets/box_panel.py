@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PyQt6.QtCore import pyqtSignal
-from PyQt6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QPushButton, QSpinBox, QWidget
+from PyQt6.QtWidgets import (
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from tiltwright.widgets.specimen_box import SpecimenBox
 
@@ -29,9 +37,13 @@ class BoxPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._box: SpecimenBox | None = None
-        row = QHBoxLayout(self)
-        row.setContentsMargins(6, 3, 6, 3)
-        row.setSpacing(4)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(6, 3, 6, 3)
+        rows.setSpacing(3)
+        row, second = QHBoxLayout(), QHBoxLayout()
+        for line in (row, second):
+            line.setSpacing(4)
+            rows.addLayout(line)
         self.edges: dict[str, QSpinBox] = {}
         for name in _EDGES:
             if name[1] == "0":
@@ -53,13 +65,13 @@ class BoxPanel(QWidget):
         self.tilt.setToolTip("Inclination of the slab along y: to be added to the x-axis tilt")
         self.tilt.valueChanged.connect(self._typed)
         row.addWidget(self.tilt)
-        row.addSpacing(8)
+        row.addStretch()
         self.words = QLabel(self)
-        row.addWidget(self.words, 1)
+        second.addWidget(self.words, 1)
         self.crop_button = QPushButton("Crop…", self)
         self.crop_button.setToolTip("Open the form of a crop with these numbers")
         self.crop_button.clicked.connect(self._crop)
-        row.addWidget(self.crop_button)
+        second.addWidget(self.crop_button)
 
     def set_box(self, box: SpecimenBox | None) -> None:
         """Show a box."""

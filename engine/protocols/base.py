@@ -31,6 +31,7 @@ def parameter(
     expert: bool = False,
     group: str = "",
     shown_if: dict[str, Any] | None = None,
+    path: str = "",
     **limits: Any,
 ) -> Any:
     """A field of :class:`Parameters`.
@@ -45,12 +46,16 @@ def parameter(
         Heading under which a form shows it.
     shown_if : dict, optional
         Name of another parameter to the value at which this one matters.
+    path : str
+        ``file``, ``folder`` or ``files`` (several of both), for what a form browses for.
     limits
         ``ge``, ``gt``, ``le``, ``lt`` of pydantic.
     """
     extra: dict[str, Any] = {"unit": unit, "imod": imod, "expert": expert, "group": group}
     if shown_if is not None:
         extra["shown_if"] = shown_if
+    if path:
+        extra["path"] = path
     return Field(default, title=label, description=help, json_schema_extra=extra, **limits)
 
 

@@ -46,7 +46,7 @@ class ImportTiltSeries(Protocol):
 
     class Params(base.Parameters):
         files: tuple[str, ...] = parameter(
-            (), label="Files or folders", group="What",
+            (), label="Files or folders", group="What", path="files",
             help="Stacks, mdoc files (one image per tilt), Etomo folders, or folders to search.",
         )  # fmt: skip
         pattern: str = parameter(
