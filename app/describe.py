@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -20,7 +21,6 @@ from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Port
 from tiltwright.widgets.catalogue import CatalogueEntry
-from tiltwright.widgets.quality_table import SeriesQuality
 from tiltwright.widgets.run_box import RunBox
 from tiltwright.widgets.run_summary import (
     FailedItem,
@@ -33,6 +33,8 @@ from tiltwright.widgets.run_summary import (
 
 GOOD_RESIDUAL_PX = 1.0
 LEAST_COMPLETENESS = 0.7
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What reading a damaged record raises."""
 _DOI = re.compile(r"doi:(10\.\S+)")
 
 
@@ -64,8 +66,15 @@ def parse_output(ident: str) -> Source:
     return Source(int(run), port)
 
 
-def item_text(record: Mapping[str, Any], project: Project) -> str:
+def item_text(record: Mapping[str, Any]) -> str:
     """``41 x 1440 x 1024, 5.52 Å/px +ali`` of one output of one series."""
+    try:
+        return _item_text(record)
+    except DAMAGED:
+        return "its record is damaged: run the step again"
+
+
+def _item_text(record: Mapping[str, Any]) -> str:
     kind = record["kind"]
     if kind == "tilt_series":
         n = len(record["tilt_deg"])
@@ -88,7 +97,7 @@ def output_text(project: Project, run: Run, port: str) -> str:
     items = run.outputs.get(port, {})
     if not items:
         return "not computed yet"
-    texts = [item_text(r, project) for r in items.values()]
+    texts = [item_text(r) for r in items.values()]
     first = texts[0] if len(set(texts)) == 1 else f"{texts[0]} …"
     return f"{len(items)} item{'s' if len(items) != 1 else ''}, {first}"
 
@@ -107,6 +116,13 @@ def input_options(project: Project, port: Port, below: int | None) -> list[tuple
 
 def key_number(run: Run) -> str:
     """The number that stands in a run's box."""
+    try:
+        return _key_number(run)
+    except DAMAGED:
+        return ""
+
+
+def _key_number(run: Run) -> str:
     fits = _fits(run)
     if fits:
         return f"{np.mean([f['mean_residual_px'] for f in fits]):.2f} px"
@@ -156,7 +172,9 @@ def summary(
     inputs = tuple(
         InputLine(
             protocol.inputs[port].label, project.runs[s.run].label,
-            output_text(project, project.runs[s.run], s.port), str(s.run), s.port,
+            output_text(project, project.runs[s.run], s.port)
+            + (f"; only {', '.join(s.series)}" if s.series is not None else ""),
+            str(s.run), s.port,
         )
         for port, s in run.inputs.items() if s.run in project.runs and port in protocol.inputs
     )  # fmt: skip
@@ -190,6 +208,12 @@ def summary(
 def numbers(run: Run) -> tuple[KeyNumber, ...]:
     """Numbers that judge a run."""
     out: list[KeyNumber] = []
+    with contextlib.suppress(*DAMAGED):
+        _add_numbers(run, out)
+    return tuple(out)
+
+
+def _add_numbers(run: Run, out: list[KeyNumber]) -> None:
     for items in run.outputs.values():
         for name, record in sorted(items.items()):
             fit = (record.get("alignment") or {}).get("fit")
@@ -217,7 +241,6 @@ def numbers(run: Run) -> tuple[KeyNumber, ...]:
                         "measured points / (contours x views)",
                     )
                 )  # fmt: skip
-    return tuple(out)
 
 
 def methods(project: Project, run: Run) -> tuple[str, tuple[str, ...]]:
@@ -252,53 +275,6 @@ def bibtex(citations: tuple[str, ...]) -> str:
         doi = f",\n  doi = {{{found[1].rstrip('.')}}}" if found else ""
         entries.append(f"@article{{{key},\n  note = {{{text}}}{doi}\n}}")
     return "\n\n".join(entries)
-
-
-def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
-    """A row for each series of an aligned output, or of any other."""
-    rows = []
-    for name, record in sorted(run.outputs.get(port, {}).items()):
-        if record["kind"] == "tomogram":
-            thick = record["shape"][0]
-            rows.append(
-                SeriesQuality(name, thickness_voxels=thick,
-                              thickness_nm=thick * record["pixel_size_a"] / 10)
-            )  # fmt: skip
-            continue
-        if record["kind"] != "tilt_series":
-            continue
-        n = len(record["tilt_deg"])
-        used = n - sum(record["excluded"]) - len(record["suspect"])
-        fit = (record["alignment"] or {}).get("fit")
-        beads = completeness = None
-        model = next(
-            (items[name] for items in run.outputs.values()
-             if items.get(name, {}).get("kind") == "fiducial_model"), None,
-        )  # fmt: skip
-        if model is not None:
-            beads = model["n_tracks"]
-            completeness = model["n_points"] / max(beads * used, 1)
-        verdict, reason = "", ""
-        if fit:
-            verdict, reason = "good", "mean residual and completeness are fine"
-            if fit["mean_residual_px"] >= GOOD_RESIDUAL_PX:
-                verdict, reason = "bad", f"mean residual {fit['mean_residual_px']:.2f} px"
-            elif completeness is not None and completeness < LEAST_COMPLETENESS:
-                verdict, reason = "check", f"completeness {100 * completeness:.0f} %"
-            elif record["suspect"]:
-                verdict, reason = "check", f"{len(record['suspect'])} views left out"
-        rows.append(
-            SeriesQuality(
-                name, used, n, beads, completeness,
-                fit["mean_residual_px"] if fit else None,
-                fit["leave_one_out_px"] if fit else None, record["axis_deg"],
-                verdict=verdict, reason=reason,
-            )
-        )  # fmt: skip
-    for failed, why in run.failed.items():
-        if failed:
-            rows.append(SeriesQuality(failed, verdict="bad", reason=why))
-    return rows
 
 
 def thumbnail_of(project: Project, run: Run, port: str, name: str) -> Thumbnail | None:
