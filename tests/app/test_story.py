@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PyQt6.QtCore import QPoint, Qt
-from PyQt6.QtWidgets import QLineEdit, QPushButton
+from PyQt6.QtCore import Qt
+from PyQt6.QtWidgets import QLineEdit
+from window_parts import Person
 
 from tiltwright.app.cli import main as command_line
 from tiltwright.engine.io.mrc import open_stack
@@ -19,7 +20,6 @@ from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
 from tiltwright.widgets.tomogram_viewer import TomogramViewer
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
-LEFT = Qt.MouseButton.LeftButton
 
 
 @pytest.fixture(scope="module")
@@ -36,64 +36,6 @@ def folder(tmp_path_factory) -> Path:
         write_series(SeriesSpec(seed=4, n_views=21, nx=300, ny=360, n_beads=18, n_vesicles=2,
                                 shift_step_sd_px=3), base, "position14")  # fmt: skip
     return base
-
-
-class Person:
-    """What a person does: clicks, types, looks."""
-
-    def __init__(self, qtbot, window) -> None:
-        self.qtbot, self.window = qtbot, window
-
-    def click(self, widget, at=None) -> None:
-        self.qtbot.mouseClick(widget, LEFT, pos=at or QPoint())
-
-    def button(self, root, text: str) -> QPushButton:
-        found = [b for b in root.findChildren(QPushButton) if text in b.text() and b.isVisible()]
-        assert found, f"no button {text!r}"
-        return found[0]
-
-    def write(self, form: ProtocolForm, name: str, text: str) -> None:
-        line = form.parameters.row(name).findChild(QLineEdit)
-        line.setFocus()
-        line.selectAll()
-        self.qtbot.keyClicks(line, text)
-        self.qtbot.keyClick(line, Qt.Key.Key_Tab)
-
-    def choose(self, title: str) -> ProtocolForm:
-        """Open a protocol's form from the catalogue by search and Return."""
-        search = self.window.catalogue.search
-        self.qtbot.keyClick(self.window, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
-        search.selectAll()
-        self.qtbot.keyClicks(search, title)
-        self.qtbot.keyClick(search, Qt.Key.Key_Return)
-        form = self.window.workspace.currentWidget()
-        assert isinstance(form, ProtocolForm)
-        search.clear()
-        return form
-
-    def execute(self, form: ProtocolForm, seconds: float = 120) -> int:
-        """Click Execute and wait for the end; the number of the run."""
-        before = set(self.window.project.runs)
-        assert form.execute_button.isEnabled(), form.problem.text()
-        self.click(form.execute_button)
-        self.qtbot.waitUntil(lambda: not self.window.jobs.busy, timeout=int(1000 * seconds))
-        (number,) = set(self.window.project.runs) - before
-        run = self.window.project.runs[number]
-        assert run.status == "finished", (run.failed, run.label)
-        assert not run.failed
-        return number
-
-    def open_output(self, number: int, text: str) -> None:
-        """Select a run in the graph and click one of its outputs in the summary."""
-        graph = self.window.runs.graph
-        graph.fit()
-        self.click(graph.viewport(), graph.centre_of(str(number)).toPoint())
-        assert self.window.runs.selected() == (str(number),)
-        links = self.window.summary.summary.links
-        found = [x.text() for x in links]
-        assert any(text in t for t in found), found
-        link = next(x for x in links if text in x.text())
-        self.click(link)
 
 
 def test_the_tutorial_by_clicks(qtbot, window, folder, tmp_path):
