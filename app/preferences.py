@@ -52,7 +52,10 @@ class Settings:
     """The system's settings of Tiltwright."""
 
     def __init__(self) -> None:
-        self._store = QSettings("Tiltwright", "Tiltwright")
+        # A file on every system: it can be read, copied and set apart for a test.
+        self._store = QSettings(
+            QSettings.Format.IniFormat, QSettings.Scope.UserScope, "Tiltwright", "Tiltwright"
+        )
 
     def preferences(self) -> Preferences:
         """As they were saved; the defaults when they cannot be read."""

@@ -22,7 +22,6 @@ from tiltwright.widgets.theme import apply_theme
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path, monkeypatch):
-    QSettings.setDefaultFormat(QSettings.Format.IniFormat)
     QSettings.setPath(
         QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(tmp_path / "settings")
     )

@@ -39,13 +39,19 @@ def began(window) -> list[int]:
 
 def test_runs_go_in_the_order_of_their_inputs(chain):
     order = began(chain.window)
-    for number in (6, 5, 4, 3, 2, 1):
-        chain.window.jobs.start(number)
-    assert chain.statuses()[6] == "queued" or chain.window.jobs.running == 6
+    chain.select(5, 2, 4, 1, 3)
+    chain.menu("continue")
     chain.wait()
-    # The first of all begins at once, without its inputs, and says so.
-    assert order[0] != 6 or order == [6]
-    assert chain.window.project.runs[6].status in ("finished", "failed")
+    assert order == [1, 2, 3, 4, 5]
+    assert chain.statuses()[6] == "new"
+
+
+def test_a_run_without_its_input_says_so(chain):
+    chain.select(6)
+    chain.key(Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+    chain.wait()
+    assert chain.statuses()[6] == "failed"
+    assert "no tilt series in common" in chain.window.summary.summary._summary.status_text
 
 
 def test_continue_all_runs_the_whole_chain(chain):
@@ -99,7 +105,7 @@ def test_a_failing_series_does_not_stop_the_other(person, raw, tmp_path, qtbot):
     assert window.project.runs[7].series == ["good"]
 
 
-def test_a_run_whose_input_failed_does_not_start(chain, monkeypatch):
+def test_a_run_whose_input_failed_does_not_start(chain):
     window = chain.window
     (window.project.folder / "gone").mkdir()
     run = window.project.runs[1]
@@ -111,7 +117,7 @@ def test_a_run_whose_input_failed_does_not_start(chain, monkeypatch):
     assert statuses[1] == "failed"
     assert {statuses[k] for k in range(2, 8)} == {"new"}
     chain.select(1)
-    assert "gone" in window.summary.summary._summary.status_text
+    assert "no tilt series found" in window.summary.summary._summary.status_text
 
 
 def test_a_run_taken_from_the_queue_is_what_it_was(opened):
@@ -126,9 +132,10 @@ def test_a_run_taken_from_the_queue_is_what_it_was(opened):
     assert set(opened.statuses().values()) == {"finished"}
 
 
-def test_stop_from_here_stops_the_run_and_what_waits_for_it(chain, slow_import):
+@pytest.mark.usefixtures("slow_import")
+def test_stop_from_here_stops_the_run_and_what_waits_for_it(chain):
     chain.key(Key.Key_C)
-    chain.qtbot.waitUntil(lambda: chain.statuses()[1] == "running", timeout=5000)
+    assert chain.window.jobs.running == 1
     chain.select(1)
     chain.key(Key.Key_S, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     chain.wait()
@@ -149,11 +156,6 @@ def slow_import(monkeypatch):
         return real(project, number, mode, hooks)
 
     monkeypatch.setattr(jobs_module, "execute", slow)
-
-    def mark(run):
-        return run
-
-    return mark
 
 
 def test_the_title_the_tree_and_the_status_bar_show_progress(opened, qtbot):
