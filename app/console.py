@@ -71,6 +71,10 @@ class Console(QWidget):
         self.manager.kernel.shell.push(names)
 
     def shutdown(self) -> None:
-        """End the kernel."""
+        """End the kernel, with the thread that writes its history."""
+        history = self.manager.kernel.shell.history_manager
         self.widget.kernel_client.stop_channels()
         self.manager.shutdown_kernel()
+        writer = getattr(history, "save_thread", None)
+        if writer is not None:
+            writer.stop()

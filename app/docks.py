@@ -67,15 +67,16 @@ class Docks(QObject):
 
     def toggle_console(self, names: Callable[[], dict[str, Any]]) -> None:
         """Show or hide the console; ``names`` gives what it knows when it is first opened."""
-        if self.console is not None:
-            self.console.setVisible(not self.console.isVisible())
-        else:
+        if self.console is not None and self.console.isVisible():
+            self.console.hide()
+            return
+        if self.console is None:
             from tiltwright.app.console import Console
 
             self.console = self._dock("Console", Console(names()), _AREA.BottomDockWidgetArea)
             self._window.tabifyDockWidget(self.summary, self.console)
-        if self.console.isVisible():
-            self.console.raise_()
+        self.console.show()
+        self.console.raise_()
 
     def push(self, names: Callable[[], dict[str, Any]]) -> None:
         """Make names known in the console, if there is one."""

@@ -147,12 +147,19 @@ class RunCommands(QObject):
 
     def continue_all(self) -> None:
         """Run everything that is new, cut off or out of date."""
-        stale = self._window.stale
-        wanted = [
-            k for k, run in self._project.runs.items()
-            if run.status in ("new", "failed", "aborted", "interrupted") or k in stale
-        ]  # fmt: skip
-        self._start(wanted, "continue")
+        project = self._project
+        project.check_writable()
+
+        def start(stale: set[int]) -> None:
+            if self._window.project is project:
+                wanted = [
+                    k for k, run in project.runs.items()
+                    if run.status in ("new", "failed", "aborted", "interrupted") or k in stale
+                ]  # fmt: skip
+                self._guarded(lambda: self._start(wanted, "continue"))()
+
+        # Whatever was changed a moment ago counts, and files are hashed in the background.
+        self._window.background.request("continue all", project.snapshot().stale, start)
 
     def stop(self) -> None:
         """Cancel the selected runs."""

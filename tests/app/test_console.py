@@ -40,8 +40,7 @@ def test_nothing_of_it_is_loaded_before_and_no_opengl_at_all():
     assert done.stdout.split("\n")[:2] == ["[]", "None" if "None" in done.stdout else "False"]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore")  # the console's own packages warn of each other
 def test_names_are_at_hand_and_follow_the_selection(opened, qtbot):
     window = opened.window
     before = set(threading.enumerate())

@@ -145,6 +145,7 @@ class Person:
 
     def wait(self, seconds: float = 120) -> None:
         """Until nothing runs or waits, and all is shown."""
+        self.qtbot.waitUntil(lambda: self.window.background.idle, timeout=20_000)
         self.qtbot.waitUntil(lambda: not self.window.jobs.busy, timeout=int(1000 * seconds))
         self.window.refresh()
         self.qtbot.waitUntil(lambda: self.window.background.idle, timeout=20_000)
