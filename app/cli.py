@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import signal
 import sys
 import types
@@ -16,9 +15,6 @@ from typing import Any, Literal
 
 from tiltwright.engine.errors import Cancelled, InputError, TiltwrightError
 from tiltwright.engine.progress import Monitor, Progress
-
-# Threaded BLAS on our small systems only waits for itself; the parallel work is in our kernels.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 SHORTCUTS = {
     "binning": ("preprocess", "binning"),

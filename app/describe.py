@@ -16,11 +16,13 @@ from PyQt6.QtGui import QImage
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.execution.runner import RunProgress
 from tiltwright.engine.io.stack import open_image_stack
+from tiltwright.engine.project.marks import changed
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Port
 from tiltwright.widgets.catalogue import CatalogueEntry
+from tiltwright.widgets.form_fields import specs_of
 from tiltwright.widgets.run_box import RunBox
 from tiltwright.widgets.run_summary import (
     FailedItem,
@@ -30,6 +32,7 @@ from tiltwright.widgets.run_summary import (
     RunSummary,
     Thumbnail,
 )
+from tiltwright.widgets.wording import plain_words
 
 GOOD_RESIDUAL_PX = 1.0
 LEAST_COMPLETENESS = 0.7
@@ -66,6 +69,28 @@ def parse_output(ident: str) -> Source:
     return Source(int(run), port)
 
 
+def curated(run: Run, port: str) -> dict[str, Mapping[str, Any]]:
+    """The records of an output, with the views that a person excluded or kept since."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, record in sorted(run.outputs.get(port, {}).items()):
+        mark = run.excluded.get(port, {}).get(name)
+        if mark and record.get("kind") == "tilt_series":
+            with contextlib.suppress(*DAMAGED):
+                excluded, kept = changed(mark, record["order"], record["excluded"], record["kept"])
+                record = {**record, "excluded": excluded.tolist(), "kept": kept.tolist()}
+        found[name] = record
+    return found
+
+
+def left_out(record: Mapping[str, Any]) -> dict[int, str]:
+    """Views of a series that are not used, 0-based, and why."""
+    why = {v: "excluded by hand" for v, out in enumerate(record["excluded"]) if out}
+    for v, reason in record["suspect"].items():
+        if not record["kept"][int(v)]:
+            why.setdefault(int(v), str(reason))
+    return dict(sorted(why.items()))
+
+
 def item_text(record: Mapping[str, Any]) -> str:
     """``41 x 1440 x 1024, 5.52 Å/px +ali`` of one output of one series."""
     try:
@@ -78,7 +103,7 @@ def _item_text(record: Mapping[str, Any]) -> str:
     kind = record["kind"]
     if kind == "tilt_series":
         n = len(record["tilt_deg"])
-        used = n - sum(record["excluded"]) - len(record["suspect"])
+        used = n - len(left_out(record))
         pixel = record["pixel_size_a"] * record["binning"]
         size = record.get("image_size") or [0, 0]
         text = f"{n} x {size[0]} x {size[1]}, {pixel:.4g} Å/px"
@@ -94,7 +119,7 @@ def _item_text(record: Mapping[str, Any]) -> str:
 
 def output_text(project: Project, run: Run, port: str) -> str:
     """``2 items, 41 x 1440 x 1024, 5.52 Å/px +ali``."""
-    items = run.outputs.get(port, {})
+    items = curated(run, port)
     if not items:
         return "not computed yet"
     texts = [item_text(r) for r in items.values()]
@@ -132,7 +157,7 @@ def _key_number(run: Run) -> str:
         return f"{sum(r['n_tracks'] for r in models)} tracks"
     shapes = {r["shape"][0] for items in run.outputs.values() for r in items.values()
               if r["kind"] == "tomogram"}  # fmt: skip
-    return f"{max(shapes)} thick" if shapes else ""
+    return f"{max(shapes)} voxels thick" if shapes else ""
 
 
 def _fits(run: Run) -> list[Mapping[str, Any]]:
@@ -156,10 +181,18 @@ def boxes(project: Project, stale: set[int], progress: Mapping[int, RunProgress]
                 now.remaining_s if now else None,
                 len(run.series) or None, k in stale, key_number(run), run.colour,
                 tuple(str(p) for p in project.parents(k)), run.comment,
-                len([n for n in run.failed if n]),
+                len([n for n in run.failed if n]), _noun(run),
             )
         )  # fmt: skip
     return out
+
+
+def _noun(run: Run) -> str:
+    """What the items of a run are."""
+    kinds = {r["kind"] for items in run.outputs.values() for r in items.values()}
+    if kinds == {"tomogram"}:
+        return "tomogram" if len(run.series) == 1 else "tomograms"
+    return "TS"
 
 
 def summary(
@@ -186,7 +219,8 @@ def summary(
     )  # fmt: skip
     words = ""
     if run.status in ("failed", "aborted") and run.failed:
-        words = "; ".join(f"{n}: {why}" if n else why for n, why in run.failed.items())
+        # Why single series were left out stands in a list of its own.
+        words = plain_words(run.failed.get("", ""))
     elif run.status == "interrupted":
         words = "Tiltwright ended while it ran. Continue keeps the series that are done."
     elif stale:
@@ -200,7 +234,8 @@ def summary(
     prose, citations = methods(project, run)
     return RunSummary(
         str(run.id), run.label, run.status, stale, words, inputs, outputs, numbers(run), thumbnails,
-        tuple(FailedItem(n, why) for n, why in run.failed.items() if n), inspect, prose, citations,
+        tuple(FailedItem(n, plain_words(why)) for n, why in run.failed.items() if n), inspect,
+        prose, citations,
         bibtex(citations),
     )  # fmt: skip
 
@@ -214,33 +249,50 @@ def numbers(run: Run) -> tuple[KeyNumber, ...]:
 
 
 def _add_numbers(run: Run, out: list[KeyNumber]) -> None:
-    for items in run.outputs.values():
-        for name, record in sorted(items.items()):
+    for port in run.outputs:
+        for name, record in curated(run, port).items():
             fit = (record.get("alignment") or {}).get("fit")
             if fit:
-                mean, loo = fit["mean_residual_px"], fit["leave_one_out_px"]
-                good = mean < GOOD_RESIDUAL_PX
-                out.append(
-                    KeyNumber(
-                        f"{name}: mean residual / leave-one-out", f"{mean:.3f} / {loo:.3f} px",
-                        "good" if good else "check",
-                        f"solved: {fit['variables']}" if good else "above 1 px: look at the beads",
-                    )
-                )  # fmt: skip
-            if record["kind"] == "tilt_series" and record["suspect"]:
-                views = ", ".join(str(int(v) + 1) for v in record["suspect"])
-                why = "\n".join(f"view {int(v) + 1}: {w}" for v, w in record["suspect"].items())
-                out.append(KeyNumber(f"{name}: views left out", views, "check", why))
-            if record["kind"] == "fiducial_model":
+                out += _fit_numbers(name, fit)
+            if record["kind"] == "tilt_series":
+                out += _views_left_out(name, record)
+            elif record["kind"] == "fiducial_model":
                 used = record["n_points"] / max(record["n_tracks"] * record["n_views"], 1)
-                out.append(
+                enough = used >= LEAST_COMPLETENESS
+                out += [
+                    KeyNumber("Contours", str(record["n_tracks"]), series=name),
                     KeyNumber(
-                        f"{name}: contours, completeness",
-                        f"{record['n_tracks']}, {100 * used:.0f} %",
-                        "good" if used >= LEAST_COMPLETENESS else "check",
-                        "measured points / (contours x views)",
-                    )
-                )  # fmt: skip
+                        "Complete", f"{100 * used:.0f} %", "good" if enough else "check",
+                        "measured points / (contours x views)", name,
+                    ),
+                ]  # fmt: skip
+            elif record["kind"] == "tomogram":
+                nz = record["shape"][0]
+                nm = nz * record["pixel_size_a"] / 10
+                out.append(KeyNumber("Thickness", f"{nz} voxels, {nm:.0f} nm", series=name))
+
+
+def _fit_numbers(name: str, fit: Mapping[str, Any]) -> list[KeyNumber]:
+    mean, loo = fit["mean_residual_px"], fit["leave_one_out_px"]
+    good = mean < GOOD_RESIDUAL_PX
+    why = f"solved: {fit['variables']}" if good else "above 1 px: look at the beads"
+    return [
+        KeyNumber("Mean residual", f"{mean:.3f} px", "good" if good else "check", why, name),
+        KeyNumber(
+            "Leave-one-out error", f"{loo:.3f} px", "",
+            "Each point predicted by a solution that was made without it", name,
+        ),
+    ]  # fmt: skip
+
+
+def _views_left_out(name: str, record: Mapping[str, Any]) -> list[KeyNumber]:
+    """Views that a person excluded, and those that a step found bad."""
+    why = left_out(record)
+    if not why:
+        return []
+    views = ", ".join(str(v + 1) for v in why) if len(why) <= 5 else f"{len(why)} views"
+    reasons = "\n".join(f"view {v + 1}: {reason}" for v, reason in why.items())
+    return [KeyNumber("Views left out", views, "check", reasons, name)]
 
 
 def methods(project: Project, run: Run) -> tuple[str, tuple[str, ...]]:
@@ -252,9 +304,11 @@ def methods(project: Project, run: Run) -> tuple[str, tuple[str, ...]]:
         if protocol is None:
             continue
         differs = [
-            f"{info.title} {step.params.get(name)}"
-            for name, info in protocol.Params.model_fields.items()
-            if name != "files" and step.params.get(name) != info.default
+            f"{spec.label.lower()} {spec.text_of(step.params[spec.name])}"
+            for spec in specs_of(protocol.Params)
+            if spec.name != "files"
+            and step.params.get(spec.name) is not None
+            and step.params[spec.name] != spec.default
         ]
         n = len(step.series)
         what = (protocol.__doc__ or protocol.title).strip().split("\n")[0]

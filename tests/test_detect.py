@@ -278,3 +278,12 @@ def test_beads_in_a_field_too_dense_for_a_template_are_centred_all_the_same():
     assert np.sqrt(np.mean(error**2)) < 0.15
     assert (score[ok] > 4).all()
     assert np.isfinite(sigma[ok]).all()
+
+
+@pytest.mark.parametrize("given", [6.0, 9.0, 14.0])
+def test_a_wrong_diameter_is_found_out(given):
+    from tiltwright.engine.fiducials.from_stack import measured_diameter
+
+    stack = np.stack([phantom(seed=s)[0] for s in (1, 2, 3)])
+    found = measured_diameter(stack, np.array([-3.0, 0.0, 3.0]), given, light=False)
+    assert found == pytest.approx(9.0, rel=0.1)

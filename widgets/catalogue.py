@@ -9,7 +9,7 @@ from PyQt6.QtCore import QEvent, QObject, Qt, pyqtSignal
 from PyQt6.QtGui import QKeyEvent, QKeySequence, QShortcut
 from PyQt6.QtWidgets import QLineEdit, QTreeWidget, QTreeWidgetItem, QVBoxLayout, QWidget
 
-from tiltwright.widgets.styled import MutedLabel, follow_theme, input_sheet
+from tiltwright.widgets.styled import MutedLabel, follow_theme
 
 _KEY = Qt.ItemDataRole.UserRole
 
@@ -57,9 +57,12 @@ class Catalogue(QWidget):
         self.search.installEventFilter(self)
         self.tree = QTreeWidget()
         self.tree.setHeaderHidden(True)
-        self.tree.setIndentation(14)
+        self.tree.setIndentation(9)
+        self.tree.setRootIsDecorated(False)
+        self.tree.setExpandsOnDoubleClick(False)
         self.tree.setAccessibleName("Protocols")
         self.tree.itemActivated.connect(self._open)
+        self.tree.itemClicked.connect(self._turn)
         self._nothing = MutedLabel()
         self._nothing.hide()
         layout = QVBoxLayout(self)
@@ -68,7 +71,7 @@ class Catalogue(QWidget):
         layout.addWidget(self.tree, 1)
         layout.addWidget(self._nothing)
         QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self.focus_search)
-        follow_theme(self, lambda c: input_sheet(c) + "QTreeView::item { padding: 3px 0; }")
+        follow_theme(self, lambda c: "QTreeView::item { padding: 3px 0; }")
         self.set_entries(entries)
 
     def set_entries(self, entries: Sequence[CatalogueEntry]) -> None:
@@ -138,6 +141,11 @@ class Catalogue(QWidget):
         none = not self.visible_keys()
         self._nothing.setText(f"No protocol has “{query}” in its name or help." if none else "")
         self._nothing.setVisible(none and bool(query))
+
+    def _turn(self, item: QTreeWidgetItem) -> None:
+        """A click on a section shows or hides what is in it."""
+        if not item.data(0, _KEY):
+            item.setExpanded(not item.isExpanded())
 
     def _open(self, item: QTreeWidgetItem) -> None:
         if item.data(0, _KEY):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from PyQt6.QtCore import Qt, pyqtSignal
-from PyQt6.QtWidgets import QGridLayout, QToolButton, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QGridLayout, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from tiltwright.widgets.form_editors import Editor, editor_for
 from tiltwright.widgets.form_fields import REQUIRED, FieldSpec, plain_reason, shown, specs_of
@@ -140,7 +140,7 @@ class ParameterForm(QWidget):
         self._build(layout)
         self._nothing = MutedLabel("This step has no parameters to set at this level.")
         layout.addWidget(self._nothing)
-        layout.addStretch()
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.set_values({**{k: s.default for k, s in self._specs.items()}, **(values or {})})
 
     def _build(self, layout: QVBoxLayout) -> None:
@@ -178,6 +178,10 @@ class ParameterForm(QWidget):
     def reasons(self) -> dict[str, str]:
         """Field to reason for what is not right; the key ``""`` is the form as a whole."""
         return dict(self._reasons)
+
+    def has_groups(self) -> bool:
+        """Whether the fields stand under headings of their own."""
+        return any(self._groups)
 
     def changed(self) -> tuple[str, ...]:
         """Names of the fields that do not hold their default."""

@@ -91,11 +91,14 @@ class NumberEditor(Editor):
         self.edit = NumberEdit(spec.kind)
         if spec.optional:
             self.edit.setPlaceholderText(spec.empty_text)
-            self.edit.setFixedWidth(160)
+            words = self.edit.fontMetrics().horizontalAdvance(spec.empty_text)
+            self.edit.setFixedWidth(max(112, words + 24))
         self.edit.textChanged.connect(lambda _: self.value_changed.emit())
         self.setFocusProxy(self.edit)
         self.row.addWidget(self.edit)
-        self.row.addWidget(QLabel(spec.unit))
+        unit = QLabel(spec.unit)
+        unit.setMinimumWidth(unit.sizeHint().width())
+        self.row.addWidget(unit)
         self.row.addStretch()
 
     def value(self) -> Any:

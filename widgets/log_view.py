@@ -29,7 +29,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from tiltwright.widgets.styled import MutedLabel, follow_theme, input_sheet
+from tiltwright.widgets.styled import MutedLabel
 from tiltwright.widgets.theme import colours
 
 LEVELS = ("info", "warning", "error")
@@ -66,7 +66,8 @@ class LogView(QWidget):
         )
         self.text.setPlaceholderText("Nothing has been logged yet.")
         self.search = QLineEdit()
-        self.search.setPlaceholderText("search (Ctrl+F, F3 next)")
+        self.search.setPlaceholderText("search")
+        self.search.setToolTip("Search the log (Ctrl+F; F3 is the next match)")
         self.search.setClearButtonEnabled(True)
         self.search.setMaximumWidth(260)
         self.found = MutedLabel()
@@ -120,7 +121,6 @@ class LogView(QWidget):
         viewport = self.text.viewport()
         if viewport is not None:
             viewport.installEventFilter(self)
-        follow_theme(self, input_sheet)
         self._ready = True
 
     # -- content --------------------------------------------------------------------------

@@ -30,7 +30,6 @@ from tiltwright.widgets.styled import (
     Rule,
     VerticalArea,
     follow_theme,
-    input_sheet,
     primary_sheet,
 )
 
@@ -119,7 +118,6 @@ class ProtocolForm(QWidget):
             signal.connect(self._changed)
         self.advanced_button.toggled.connect(self.parameters.set_advanced)
         self._shortcuts()
-        follow_theme(self, input_sheet)
         self._opened_as = self._fingerprint()
         self._changed()
 
@@ -191,9 +189,11 @@ class ProtocolForm(QWidget):
             for picker in self.pickers.values():
                 column.addWidget(picker)
         column.addSpacing(4)
-        column.addWidget(Heading("Parameters"))
-        column.addWidget(Rule())
-        column.addWidget(self.parameters, 1)
+        if not self.parameters.has_groups():
+            column.addWidget(Heading("Parameters"))
+            column.addWidget(Rule())
+        column.addWidget(self.parameters)
+        column.addStretch()
         content.setMaximumWidth(FORM_WIDTH)
         return VerticalArea(content)
 

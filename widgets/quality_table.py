@@ -80,6 +80,11 @@ def _verdict(row: SeriesQuality) -> str:
     return f"{symbol} {row.reason or row.verdict or 'not judged yet'}"
 
 
+def _short_verdict(row: SeriesQuality) -> str:
+    """What is good needs no reason in the narrow column."""
+    return f"{VERDICTS['good'][0]} good" if row.verdict == "good" else _verdict(row)
+
+
 _COLUMNS: tuple[
     tuple[str, str, Callable[[SeriesQuality], str], Callable[[SeriesQuality], Any]], ...
 ]
@@ -93,11 +98,11 @@ _COLUMNS = (
         lambda r: _fixed(r.completeness, 0, " %", 100), lambda r: r.completeness,
     ),
     (
-        "Residual px", "Mean residual, in raw pixels",
+        "Residual\npx", "Mean residual, in raw pixels",
         lambda r: _fixed(r.mean_residual_px, 3), lambda r: r.mean_residual_px,
     ),
     (
-        "Leave-one-out px", "Each point predicted by a solution made without it",
+        "Leave-one-\nout px", "Each point predicted by a solution made without it",
         lambda r: _fixed(r.leave_one_out_px, 3), lambda r: r.leave_one_out_px,
     ),
     ("Axis °", "Solved tilt axis angle", lambda r: _fixed(r.axis_deg, 2), lambda r: r.axis_deg),
@@ -143,7 +148,7 @@ class _Model(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         row, column = self.rows[index.row()], index.column()
         if role == Qt.ItemDataRole.DisplayRole:
-            return _COLUMNS[column][2](row)
+            return _short_verdict(row) if column == 1 else _COLUMNS[column][2](row)
         if role == _SORT:
             value = _COLUMNS[column][3](row)
             return (value is None, value)
@@ -234,8 +239,9 @@ class QualityTable(QWidget):
         assert rows is not None
         assert header is not None
         rows.hide()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        for column, width in enumerate((220, 330, 74, 70, 88, 104, 140, 84, 130)):
+        for column, width in enumerate((56, 56, 76, 72, 94, 66, 112), 2):
             self.table.setColumnWidth(column, width)
         self.text = MutedLabel()
         self.apply_button = QPushButton("Apply parameter change to selected…")
@@ -264,6 +270,10 @@ class QualityTable(QWidget):
         if header is not None:
             pictures = any(not row.thumbnail.isNull() for row in rows)
             header.setDefaultSectionSize(THUMBNAIL.height() + 6 if pictures else 26)
+        # A column of which nothing is known takes the room of those that say something.
+        self.table.setColumnHidden(1, bool(rows) and not any(row.verdict for row in rows))
+        for column, (*_, key) in enumerate(_COLUMNS[2:], 2):
+            self.table.setColumnHidden(column, all(key(row) is None for row in rows))
         self.select(before)
         self._selection_changed()
 
@@ -291,7 +301,7 @@ class QualityTable(QWidget):
         """Header and rows as CSV, in the order of the table (all rows by default)."""
         stream = io.StringIO()
         writer = csv.writer(stream, delimiter=separator, lineterminator="\n")
-        writer.writerow(title for title, *_ in _COLUMNS)
+        writer.writerow(title.replace("-\n", "-").replace("\n", " ") for title, *_ in _COLUMNS)
         for row in range(self._sorted.rowCount()):
             source = self._model.rows[self._sorted.mapToSource(self._sorted.index(row, 0)).row()]
             if names is None or source.name in names:

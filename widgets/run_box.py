@@ -31,13 +31,14 @@ class RunBox:
     parents: tuple[str, ...] = ()
     comment: str = ""
     n_failed: int = 0
+    noun: str = "TS"
 
     def items_text(self) -> str:
-        """``2 TS``, with what failed of them."""
+        """``2 TS`` or ``2 tomograms``, with what failed of them."""
         if self.n_items is None:
             return ""
         failed = f" · {self.n_failed} failed" if self.n_failed else ""
-        return f"{self.n_items} TS{failed}"
+        return f"{self.n_items} {self.noun}{failed}"
 
     def progress_text(self) -> str:
         """``61 % · 0:04 left``."""

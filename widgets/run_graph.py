@@ -28,6 +28,7 @@ from tiltwright.widgets.run_layout import (
 from tiltwright.widgets.theme import colours
 
 ZOOM_STEP, ZOOM_LEAST, ZOOM_MOST = 1.2, 0.15, 3.0
+ZOOM_READABLE = 0.7
 _DRAG_PX = 4
 
 
@@ -220,10 +221,17 @@ class RunGraph(QGraphicsView):
             self.centerOn(area.center())
 
     def show_top(self) -> None:
-        """Show the first runs at natural size."""
+        """Show the first runs, all branches beside each other as far as that is readable."""
         first = self._layout.layers[0][0] if self._layout.layers else ""
-        if first in self._items:
-            self.centerOn(self._items[first])
+        viewport = self.viewport()
+        if first not in self._items or viewport is None:
+            return
+        area = self._extent().adjusted(-24, -24, 24, 24)
+        readable = min(max(viewport.width() / area.width(), ZOOM_READABLE), 1.0)
+        self.scale(readable / self.zoom(), readable / self.zoom())
+        fits = viewport.width() >= readable * area.width() - 1
+        middle = area.center().x() if fits else self._items[first].x()
+        self.centerOn(middle, area.top() + viewport.height() / readable / 2)
 
     # -- events ---------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from tiltwright.widgets.run_box import STALE, STATUSES, RunBox
 from tiltwright.widgets.styled import mix
 from tiltwright.widgets.theme import colours
 
-WIDTH, HEIGHT = 242.0, 60.0
+WIDTH, HEIGHT = 254.0, 60.0
 GAP_X, GAP_Y = 22.0, 30.0
 
 

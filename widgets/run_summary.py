@@ -36,12 +36,16 @@ class OutputLine:
 
 @dataclass(frozen=True)
 class KeyNumber:
-    """A number that judges quality; ``verdict`` is ``good``, ``check``, ``bad`` or empty."""
+    """A number that judges quality; ``verdict`` is ``good``, ``check``, ``bad`` or empty.
+
+    Numbers of a ``series`` stand in its row of a table, under their label; the others alone.
+    """
 
     label: str
     text: str
     verdict: str = ""
     reason: str = ""
+    series: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from PyQt6.QtCore import QEvent, QObject, QSize, Qt
 from PyQt6.QtGui import QColor, QPainter, QPaintEvent, QResizeEvent
 from PyQt6.QtWidgets import (
     QFrame,
+    QGridLayout,
     QLabel,
+    QPushButton,
     QScrollArea,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -155,24 +156,75 @@ class VerticalArea(QScrollArea):
         return super().eventFilter(watched, event)
 
 
-class LinkButton(QToolButton):
+class LinkButton(QPushButton):
     """A result that opens when clicked: looks like a link, is a button for the keyboard."""
 
     def __init__(self, text: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setText(text)
-        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        super().__init__(text, parent)
+        self.setFlat(True)
+        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         follow_theme(
             self,
             lambda c: (
-                f"QToolButton {{ color: {c.accent}; background: transparent; text-align: left;"
-                " border: 1px solid transparent; border-radius: 3px; padding: 1px 3px; }"
-                "QToolButton:hover { text-decoration: underline; }"
-                f"QToolButton:focus {{ border: 1px solid {c.accent}; }}"
+                f"QPushButton {{ color: {c.accent}; background: transparent; text-align: left;"
+                " border: 1px solid transparent; border-radius: 3px; padding: 1px 2px; }"
+                "QPushButton:hover { text-decoration: underline; }"
+                f"QPushButton:focus {{ border: 1px solid {c.accent}; }}"
             ),
         )
+
+
+class Reflow(QWidget):
+    """Blocks side by side where there is room, else below each other.
+
+    ``wide`` and ``narrow`` give each block its ``(row, column, rows, columns)``.
+    """
+
+    Places = Mapping[QWidget, tuple[int, int, int, int]]
+
+    def __init__(
+        self,
+        threshold: int,
+        wide: Places,
+        narrow: Places,
+        stretches: tuple[int, ...],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._threshold, self._wide, self._narrow = threshold, wide, narrow
+        self._stretches = stretches
+        self._is_wide: bool | None = None
+        self.grid = QGridLayout(self)
+        self.grid.setContentsMargins(0, 0, 0, 0)
+        self.grid.setHorizontalSpacing(22)
+        self._place(False)
+
+    def is_wide(self) -> bool:
+        """Whether the blocks stand side by side."""
+        return bool(self._is_wide)
+
+    def _place(self, wide: bool) -> None:
+        if wide == self._is_wide:
+            return
+        self._is_wide = wide
+        places = self._wide if wide else self._narrow
+        for block in self._wide:
+            self.grid.removeWidget(block)
+        for block, (row, column, rows, columns) in places.items():
+            self.grid.addWidget(block, row, column, rows, columns)
+        for column, stretch in enumerate(self._stretches):
+            self.grid.setColumnStretch(column, stretch if wide else int(not column))
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        self._place(self.width() >= self._threshold)
+
+    def minimumSizeHint(self) -> QSize:
+        # The narrow form must stay reachable from the wide one.
+        width = max(block.minimumSizeHint().width() for block in self._wide)
+        return QSize(width, super().minimumSizeHint().height())
 
 
 class ErrorLabel(QLabel):
@@ -189,28 +241,6 @@ class ErrorLabel(QLabel):
         """Show ``reason``; nothing when it is empty."""
         self.setText(f"⚠ {reason}" if reason else "")
         self.setVisible(bool(reason))
-
-
-def input_sheet(c: Colours) -> str:
-    """Outlines of what can be typed into or chosen, which Fusion loses on dark ground."""
-    return (
-        f"QLineEdit {{ background: {c.base}; color: {c.text}; border: 1px solid {c.border};"
-        f" border-radius: 3px; padding: 2px 5px; selection-background-color: {c.accent}; }}"
-        f"QLineEdit:focus {{ border: 1px solid {c.accent}; }}"
-        f"QLineEdit:disabled {{ color: {c.stale}; }}"
-        "QRadioButton, QCheckBox { spacing: 5px; border: 1px solid transparent;"
-        " border-radius: 3px; padding: 1px 3px; }"
-        f"QRadioButton:focus, QCheckBox:focus {{ border: 1px solid {c.accent}; }}"
-        "QRadioButton::indicator { width: 12px; height: 12px; border-radius: 7px;"
-        f" border: 1px solid {c.muted}; background: {c.base}; }}"
-        f"QRadioButton::indicator:checked {{ border: 1px solid {c.accent};"
-        " background: qradialgradient(cx: 0.5, cy: 0.5, radius: 0.5, fx: 0.5, fy: 0.5,"
-        f" stop: 0 {c.accent}, stop: 0.55 {c.accent}, stop: 0.65 {c.base}, stop: 1 {c.base}); }}"
-        f"QListWidget {{ border: 1px solid {c.border}; border-radius: 3px; }}"
-        f"QListWidget:focus {{ border: 1px solid {c.accent}; }}"
-        f"QToolButton:focus, QPushButton:focus {{ border: 1px solid {c.accent};"
-        " border-radius: 3px; }"
-    )
 
 
 def primary_sheet(c: Colours) -> str:
@@ -237,3 +267,20 @@ class EmptyState(QWidget):
             label.setWordWrap(True)
             layout.addWidget(label)
         layout.addStretch()
+
+
+class Grip(QWidget):
+    """A narrow bar to drag a dock by, in place of a title that says what its tab says again."""
+
+    def __init__(self, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFixedHeight(8)
+        self.setToolTip(tip)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        painter = QPainter(self)
+        painter.setPen(QColor(colours().stale))
+        middle = self.width() // 2
+        for x in range(middle - 12, middle + 13, 4):
+            painter.drawPoint(x, 3)
+            painter.drawPoint(x, 5)

@@ -23,18 +23,24 @@ from PyQt6.QtWidgets import (
 
 from tiltwright.widgets.log_view import LogView
 from tiltwright.widgets.run_box import STALE, STATUSES
-from tiltwright.widgets.run_summary import VERDICTS, RunSummary
+from tiltwright.widgets.run_summary import VERDICTS, KeyNumber, OutputLine, RunSummary
 from tiltwright.widgets.styled import (
+    ElidedLabel,
     ErrorLabel,
     Heading,
     LinkButton,
     MutedLabel,
+    Reflow,
     follow_theme,
 )
 from tiltwright.widgets.theme import Colours
 
-THUMBNAIL = QSize(132, 96)
-_SHOWN_ITEMS = 6
+THUMBNAIL = QSize(108, 72)
+WIDE = 700
+"""Width from which numbers stand beside what to inspect."""
+_SHOWN_ITEMS, _SHOWN_SERIES = 6, 8
+_NAME_WIDTH = 150
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _ENDED = ("finished", "failed", "aborted")
 
 
@@ -47,6 +53,7 @@ class SummaryPage(QScrollArea):
         super().__init__(parent)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._summary: RunSummary | None = None
         self.links: list[LinkButton | QToolButton] = []
         self._fill()
@@ -76,20 +83,24 @@ class SummaryPage(QScrollArea):
             self.setWidget(page)
             return
         outer.addLayout(self._head(summary))
-        columns, judged, right = QHBoxLayout(), QHBoxLayout(), QVBoxLayout()
-        for row in (columns, judged):
-            row.setSpacing(24)
-        columns.addLayout(self._flow(summary), 6)
-        if summary.numbers:
-            judged.addLayout(self._numbers(summary), 1)
-        if summary.inspect:
-            judged.addLayout(self._inspect(summary), 1)
-        right.addLayout(judged)
-        if summary.thumbnails:
-            right.addLayout(self._pictures(summary))
-        right.addStretch()
-        columns.addLayout(right, 5)
-        outer.addLayout(columns)
+        # The links in their order, whatever stands above what.
+        flow = _block(*self._failures(summary), *self._flow(summary))
+        numbers, inspect, pictures = (
+            _block(*parts) if parts else None
+            for parts in (self._numbers(summary), self._inspect(summary), self._pictures(summary))
+        )
+        # What judges the run comes first, then what went in and out.
+        rows = [[numbers, inspect], [flow], [pictures]]
+        if numbers is None:
+            rows = [[flow], [inspect], [pictures]]
+        wide = {}
+        for k, row in enumerate(rows):
+            blocks = [block for block in row if block is not None]
+            for column, block in enumerate(blocks):
+                wide[block] = (k, column, 1, 3 - len(blocks))
+        order = [block for block in (numbers, flow, inspect, pictures) if block is not None]
+        narrow = {block: (k, 0, 1, 1) for k, block in enumerate(order)}
+        outer.addWidget(Reflow(WIDE, wide, narrow, (0, 1)))
         outer.addStretch()
         self.setWidget(page)
 
@@ -116,93 +127,114 @@ class SummaryPage(QScrollArea):
             row.addStretch(1)
         return row
 
-    def _flow(self, summary: RunSummary) -> QLayout:
-        column = QVBoxLayout()
-        column.setSpacing(1)
-        column.addWidget(Heading("Input"))
-        for line in summary.inputs:
-            row = QHBoxLayout()
-            row.setSpacing(4)
-            row.addWidget(self._link(line.name, line.run_id, line.output, ""))
-            row.addWidget(_wrapped(f"from {line.source}  ·  {line.text}"), 1)
-            column.addLayout(row)
-        if not summary.inputs:
-            column.addWidget(MutedLabel("none"))
-        column.addSpacing(4)
-        column.addWidget(Heading("Output"))
-        for out in summary.outputs:
-            row = QHBoxLayout()
-            row.setSpacing(6)
-            row.addWidget(self._link(f"⇥ {out.title or out.name}", summary.run_id, out.name, ""))
-            row.addWidget(_wrapped(out.text), 1)
-            column.addLayout(row)
-            if out.items:
-                column.addLayout(self._items(summary.run_id, out.name, out.items))
-        if not summary.outputs:
-            column.addWidget(MutedLabel("none" if summary.status in _ENDED else "nothing yet"))
-        if summary.failed:
-            column.addSpacing(4)
-            n = len(summary.failed)
-            column.addWidget(Heading(f"Left out: {n} series" if n > 1 else "Left out: 1 series"))
-            for item in summary.failed:
-                error = ErrorLabel()
-                error.set_reason(f"{item.name}: {item.reason}")
-                column.addWidget(error)
-        column.addStretch()
-        return column
+    def _failures(self, summary: RunSummary) -> list[QWidget]:
+        """Each reason once, with the series that it holds for."""
+        if not summary.failed:
+            return []
+        n = len(summary.failed)
+        shown: list[QWidget] = [Heading(f"Left out: {n} series")]
+        names: dict[str, list[str]] = {}
+        for item in summary.failed:
+            names.setdefault(item.reason, []).append(item.name)
+        for reason, who in names.items():
+            error = ErrorLabel()
+            error.set_reason(f"{', '.join(who)}: {reason}")
+            shown.append(error)
+        return shown
 
-    def _items(self, run_id: str, output: str, items: tuple[str, ...]) -> QLayout:
-        row = QHBoxLayout()
-        row.setContentsMargins(18, 0, 0, 0)
+    def _flow(self, summary: RunSummary) -> list[QWidget]:
+        """What went in and what came out, a line each."""
+        table = QWidget()
+        grid = QGridLayout(table)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(8)
+        grid.setVerticalSpacing(1)
+        grid.setColumnStretch(2, 1)
+        row = 0
+        for line in summary.inputs:
+            link = self._link(line.name, line.run_id, line.output, "", f"of {line.source}")
+            _row(grid, row, "Input" if not row else "", link, f"{line.source} · {line.text}")
+            row += 1
+        if not summary.inputs:
+            _row(grid, row, "Input", MutedLabel("none"), "")
+            row += 1
+        for i, out in enumerate(summary.outputs):
+            title = out.title or out.name
+            link = self._link(title, summary.run_id, out.name, "")
+            _row(grid, row, "" if i else "Output", link, out.text)
+            if out.items:
+                grid.addWidget(self._items(summary.run_id, out), row + 1, 1, 1, 2)
+            row += 2
+        if not summary.outputs:
+            word = "none" if summary.status in _ENDED else "nothing yet"
+            _row(grid, row, "Output", MutedLabel(word), "")
+        return [table]
+
+    def _items(self, run_id: str, out: OutputLine) -> QWidget:
+        line = QWidget()
+        row = QHBoxLayout(line)
+        row.setContentsMargins(10, 0, 0, 2)
         row.setSpacing(2)
-        for item in items[:_SHOWN_ITEMS]:
-            row.addWidget(self._link(item, run_id, output, item))
-        if len(items) > _SHOWN_ITEMS:
-            more = MutedLabel(f"and {len(items) - _SHOWN_ITEMS} more")
+        for item in out.items[:_SHOWN_ITEMS]:
+            row.addWidget(self._link(item, run_id, out.name, item))
+        if len(out.items) > _SHOWN_ITEMS:
+            more = MutedLabel(f"and {len(out.items) - _SHOWN_ITEMS} more")
             more.setWordWrap(False)
             row.addWidget(more)
         row.addStretch()
-        return row
+        return line
 
-    def _link(self, text: str, run_id: str, output: str, item: str) -> LinkButton:
+    def _link(self, text: str, run_id: str, output: str, item: str, of: str = "") -> LinkButton:
         link = LinkButton(text)
-        link.setToolTip(f"Open {item or output}")
+        link.setToolTip(f"Open {text} {of}".rstrip())
         link.clicked.connect(lambda: self.output_opened.emit(run_id, output, item))
         self.links.append(link)
         return link
 
-    def _numbers(self, summary: RunSummary) -> QLayout:
-        column = QVBoxLayout()
-        column.setSpacing(1)
-        column.addWidget(Heading("Key numbers"))
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(10)
+    def _numbers(self, summary: RunSummary) -> list[QWidget]:
+        """A row for each series, the numbers under their names."""
+        if not summary.numbers:
+            return []
+        table = QWidget()
+        grid = QGridLayout(table)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(14)
         grid.setVerticalSpacing(2)
-        for i, number in enumerate(summary.numbers):
-            symbol = VERDICTS.get(number.verdict, ("", ""))[0]
-            label = MutedLabel(number.label)
-            value = QLabel(f"{number.text} {symbol}".rstrip())
-            follow_theme(value, partial(_verdict_sheet, number.verdict))
-            for widget in (label, value):
-                widget.setToolTip(number.reason)
-            grid.addWidget(label, i, 0)
-            grid.addWidget(value, i, 1)
-        grid.setColumnStretch(0, 1)
-        column.addLayout(grid)
-        column.addStretch()
-        return column
+        alone = [n for n in summary.numbers if not n.series]
+        series = list(dict.fromkeys(n.series for n in summary.numbers if n.series))
+        labels = list(dict.fromkeys(n.label for n in summary.numbers if n.series))
+        for column, text in enumerate(labels, 1):
+            head = MutedLabel(text.replace(" ", "\n", 1))
+            head.setAlignment(_RIGHT)
+            head.setWordWrap(False)
+            grid.addWidget(head, 0, column)
+        for row, name in enumerate(series[:_SHOWN_SERIES], 1):
+            title = ElidedLabel(name)
+            title.setMinimumWidth(min(title.sizeHint().width(), _NAME_WIDTH))
+            grid.addWidget(title, row, 0)
+            for number in summary.numbers:
+                if number.series == name:
+                    grid.addWidget(_value(number), row, 1 + labels.index(number.label))
+        last = min(len(series), _SHOWN_SERIES) + 1
+        if len(series) > _SHOWN_SERIES:
+            text = f"and {len(series) - _SHOWN_SERIES} more series: open the output for all"
+            grid.addWidget(MutedLabel(text), last, 0, 1, 1 + len(labels))
+        for row, number in enumerate(alone, last + 1):
+            grid.addWidget(MutedLabel(number.label), row, 0)
+            grid.addWidget(_value(number), row, 1)
+        grid.setColumnStretch(len(labels) + 1, 1)
+        return [Heading("Key numbers"), table]
 
-    def _inspect(self, summary: RunSummary) -> QLayout:
-        column = QVBoxLayout()
-        column.setSpacing(1)
-        column.addWidget(Heading("What to inspect next"))
-        for text in summary.inspect:
-            column.addWidget(_wrapped(f"☐ {text}"))
-        column.addStretch()
-        return column
+    def _inspect(self, summary: RunSummary) -> list[QWidget]:
+        lines: list[QWidget] = [_wrapped(f"☐ {text}") for text in summary.inspect]
+        return [Heading("What to inspect next"), *lines] if lines else []
 
-    def _pictures(self, summary: RunSummary) -> QLayout:
-        row = QHBoxLayout()
+    def _pictures(self, summary: RunSummary) -> list[QWidget]:
+        if not summary.thumbnails:
+            return []
+        line = QWidget()
+        row = QHBoxLayout(line)
+        row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(8)
         for picture in summary.thumbnails:
             button = QToolButton()
@@ -214,7 +246,7 @@ class SummaryPage(QScrollArea):
             button.setIcon(QIcon(pixmap))
             button.setIconSize(pixmap.size())
             button.setText(picture.caption)
-            button.setToolTip(f"Open {picture.item} of {picture.output}")
+            button.setToolTip(f"Open {picture.item}")
             button.setAutoRaise(True)
             button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             button.clicked.connect(
@@ -223,7 +255,35 @@ class SummaryPage(QScrollArea):
             self.links.append(button)
             row.addWidget(button)
         row.addStretch()
-        return row
+        return [line]
+
+
+def _block(*parts: QWidget) -> QWidget:
+    block = QWidget()
+    column = QVBoxLayout(block)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(1)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch()
+    return block
+
+
+def _row(grid: QGridLayout, row: int, caption: str, what: QWidget, text: str) -> None:
+    grid.addWidget(Heading(caption), row, 0)
+    grid.addWidget(what, row, 1)
+    said = _wrapped(text)
+    said.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+    grid.addWidget(said, row, 2)
+
+
+def _value(number: KeyNumber) -> QLabel:
+    symbol = VERDICTS.get(number.verdict, ("", ""))[0]
+    value = QLabel(f"{number.text} {symbol}".rstrip())
+    value.setAlignment(_RIGHT)
+    value.setToolTip(number.reason)
+    follow_theme(value, partial(_verdict_sheet, number.verdict))
+    return value
 
 
 def _verdict_sheet(verdict: str, c: Colours) -> str:

@@ -26,17 +26,20 @@ from tiltwright.widgets.styled import (
     ErrorLabel,
     Heading,
     MutedLabel,
+    Reflow,
     Rule,
     VerticalArea,
     follow_theme,
-    input_sheet,
     primary_sheet,
 )
+from tiltwright.widgets.wording import plain_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 PATTERN = "Tilt series (*.mrc *.st *.mrcs *.mdoc *.tif *.tiff);;All files (*)"
+WIDE = 900
+"""Width from which series, values and what will be created stand beside each other."""
 _PATH = Qt.ItemDataRole.UserRole
 
 
@@ -127,7 +130,7 @@ class SeriesList(QWidget):
 
     def describe(self, texts: Mapping[Path, str]) -> None:
         """Say what is in the files: ``41 views, 1440 x 1024, 5.52 Å/px, axis -84.5°``."""
-        self._described.update(texts)
+        self._described.update({path: plain_words(text) for path, text in texts.items()})
         self._write()
 
     def _write(self) -> None:
@@ -232,15 +235,17 @@ class Wizard(QWidget):
                 "every step can be opened and changed afterwards."
             )
         )
-        columns = QHBoxLayout()
-        columns.setSpacing(22)
-        columns.addLayout(_column("1  Tilt series", self.series), 4)
-        columns.addLayout(_column("2  Values", VerticalArea(self.parameters)), 5)
         preview = QWidget()
         preview.setLayout(self.steps)
         self.steps.setContentsMargins(0, 0, 0, 0)
-        columns.addLayout(_column("3  What will be created", VerticalArea(preview)), 3)
-        layout.addLayout(columns, 1)
+        given = _column("1  Tilt series", self.series)
+        chosen = _column("2  Values", self.parameters)
+        made = _column("3  What will be created", preview)
+        self.columns = Reflow(
+            WIDE, {given: (0, 0, 1, 1), chosen: (0, 1, 1, 1), made: (0, 2, 1, 1)},
+            {given: (0, 0, 1, 1), chosen: (1, 0, 1, 1), made: (2, 0, 1, 1)}, (4, 5, 3),
+        )  # fmt: skip
+        layout.addWidget(VerticalArea(self.columns), 1)
         layout.addWidget(Rule())
         foot = QHBoxLayout()
         foot.addWidget(self.problem, 1)
@@ -258,7 +263,6 @@ class Wizard(QWidget):
             self._accept
         )
         QShortcut(QKeySequence("Esc"), self, context=context).activated.connect(self.cancelled.emit)
-        follow_theme(self, input_sheet)
         self._changed()
 
     def add_files(self, paths: Sequence[Path]) -> None:
@@ -327,10 +331,14 @@ class _StepBox(QFrame):
         )
 
 
-def _column(title: str, content: QWidget) -> QVBoxLayout:
-    column = QVBoxLayout()
+def _column(title: str, content: QWidget) -> QWidget:
+    block = QWidget()
+    column = QVBoxLayout(block)
+    column.setContentsMargins(0, 0, 0, 6)
     column.setSpacing(4)
     column.addWidget(Heading(title))
     column.addWidget(Rule())
-    column.addWidget(content, 1)
-    return column
+    column.addWidget(content, 1 if isinstance(content, SeriesList) else 0)
+    if not isinstance(content, SeriesList):
+        column.addStretch()
+    return block

@@ -15,7 +15,7 @@ class WizardParams(Parameters):
     pixel_size_a: float | None = Field(
         None, gt=0, le=100, title="Pixel size",
         description="Of the raw stack; empty takes the header's or the mdoc's",
-        json_schema_extra={"unit": "A/px", "group": _SERIES},
+        json_schema_extra={"unit": "Å/px", "group": _SERIES},
     )  # fmt: skip
     tilt_axis_deg: float | None = Field(
         None, ge=-360, le=360, title="Tilt axis angle",

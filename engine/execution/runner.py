@@ -25,6 +25,8 @@ from tiltwright.engine.project.store import Place, load, save_outputs
 from tiltwright.engine.protocols.base import Context
 
 LOG = "log.txt"
+EVERY_S = 0.05
+"""Progress is told no more often."""
 Mode = Literal["continue", "restart"]
 
 
@@ -279,7 +281,7 @@ class _Work:
 
         def listen(progress: Progress) -> None:
             now = time.time()
-            if now - last[0] < 0.05 and progress.done != progress.total:
+            if now - last[0] < EVERY_S and progress.done != progress.total:
                 return
             last[0] = now
             part = (index + progress.done / max(progress.total, 1)) / n

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -18,6 +19,9 @@ from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
 
 _TEMPLATE_VIEWS = 12
+_SAME_DIAMETER = (0.7, 1.35)
+"""A measured diameter within these parts of the given one confirms it: blur and fringes of the CTF
+shift what is measured, and the template is measured anyway."""
 
 
 class Centring:
@@ -81,6 +85,24 @@ class Centring:
         return fit.xy - middle, fit.sigma_px, fit.score, ok
 
 
+def measured_diameter(
+    stack: npt.NDArray[np.generic], tilt_deg: Floats, diameter_px: float, light: bool,
+    skip: Bools | None = None,
+) -> float:  # fmt: skip
+    """The beads' diameter as the views of least tilt show it; the given one if they cannot tell."""
+    usable = np.ones(len(tilt_deg), bool) if skip is None else ~np.asarray(skip, bool)
+    views = np.argsort(np.where(usable, np.abs(tilt_deg), np.inf))[:2]
+    measured = diameter_px
+    with suppress(DataError):
+        images = [np.asarray(stack[v]) for v in views]
+        for _ in range(3):
+            # One step reaches half to one and a half times the guess; far ones need more.
+            before, measured = measured, detect.refine_diameter(images, measured, light=light)
+            if abs(measured / before - 1) < 0.15:
+                break
+    return measured
+
+
 def build_from_stack(
     stack: npt.NDArray[np.generic],
     tilt_deg: Floats,
@@ -104,9 +126,15 @@ def build_from_stack(
     """
     ny, nx = stack.shape[1:]
     middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
+    log: list[str] = []
+    measured = measured_diameter(stack, tilt_deg, diameter_px, light, skip)
+    ratio = measured / diameter_px
+    if not _SAME_DIAMETER[0] <= ratio <= _SAME_DIAMETER[1]:
+        log.append(f"the beads measure {ratio:.2f} of the diameter given; that is taken instead")
+        diameter_px = measured
     found = detect.detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
     localise = Centring(stack, found, diameter_px, light, skip)
-    return build_fiducial_model(
+    tracks = build_fiducial_model(
         [d.xy - middle for d in found],
         tilt_deg,
         axis_deg,
@@ -121,3 +149,4 @@ def build_from_stack(
         monitor=monitor,
         threads=threads,
     )
+    return replace(tracks, log=log + tracks.log)

@@ -88,17 +88,16 @@ class Project(Results):
             ) from exc
         if schema > SCHEMA:
             raise InputError(f"{path}: written by a later version of Tiltwright; update to open it")
-        lock: Lock | None = Lock(folder)
+        lock = Lock(folder)
         owner: Owner | None = Owner("", 0, "opened so")
         if not read_only:
-            assert lock is not None
             try:
                 owner = lock.acquire()
             except InputError as exc:
                 owner = Owner("", 0, f"the folder cannot be written: {exc}")
         project = cls(folder, name, owner, lock if owner is None else None)
         project.refresh()
-        if owner is None or not (read_only or Lock(folder).path.exists()):
+        if owner is None or not (read_only or lock.path.exists()):
             project._find_interrupted()
         if owner is None:
             for left in (folder / "runs").glob(".deleted.*"):

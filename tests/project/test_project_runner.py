@@ -18,6 +18,7 @@ from project_parts import build_chain, of
 
 from tiltwright.app.cli import main
 from tiltwright.engine.errors import Cancelled, DataError, InputError
+from tiltwright.engine.execution import runner
 from tiltwright.engine.execution.runner import Hooks, execute, series_of_input
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.io.mrc_write import write_mrc
@@ -202,7 +203,9 @@ def test_an_error_of_the_program_is_of_one_series(opened, monkeypatch):
 
 
 @pytest.mark.parametrize("number", range(1, 8))
-def test_cancelled_at_any_protocol_and_resumed(opened, number, stubborn):
+def test_cancelled_at_any_protocol_and_resumed(opened, number, stubborn, monkeypatch):
+    # Every step is told, so that their number does not hang on the speed of the machine.
+    monkeypatch.setattr(runner, "EVERY_S", 0.0)
     before = contents(opened.output_folder(number))
     heard = Heard()
     execute(opened, number, "restart", heard.hooks)

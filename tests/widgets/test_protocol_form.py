@@ -137,6 +137,14 @@ def catalogue(qtbot):
     return widget
 
 
+def test_a_click_on_a_section_hides_what_is_in_it(qtbot, catalogue):
+    top = catalogue.tree.topLevelItem(0)
+    place = catalogue.tree.visualItemRect(top).center()
+    for expanded in (False, True):
+        qtbot.mouseClick(catalogue.tree.viewport(), Qt.MouseButton.LeftButton, pos=place)
+        assert top.isExpanded() is expanded
+
+
 def test_search_by_the_name_in_imod_and_return(qtbot, catalogue):
     catalogue.tree.setFocus()
     qtbot.keyClick(catalogue.tree, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)

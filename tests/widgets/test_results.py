@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 
 import pytest
-from PyQt6.QtCore import Qt
+from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtGui import QImage
 from PyQt6.QtWidgets import QApplication, QLabel
 
@@ -20,6 +20,7 @@ from tiltwright.widgets.run_summary import (
     Thumbnail,
 )
 from tiltwright.widgets.summary_view import SummaryView
+from tiltwright.widgets.wording import plain_words
 
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -64,6 +65,86 @@ def test_summary_says_everything(view):
         "mean residual below 1 px", "Left out: 1 series",
     ):  # fmt: skip
         assert words in text
+
+
+SERIES = RunSummary(
+    run_id="6", title="Fiducial alignment", status="finished",
+    inputs=(InputLine("Model", "Generate fiducial model", "2 items, " + 30 * "x ", "5", "m"),),
+    outputs=(OutputLine("TiltSeries", "41 x 1440 x 1024 " + 30 * "x ", ("P14", "P15")),),
+    numbers=tuple(
+        KeyNumber(label, text, verdict, series=name)
+        for name, text, verdict in (("P14", "0.213 px", "good"), ("P15", "1.310 px", "check"))
+        for label in ("Mean residual", "Leave-one-out error", "Contours")
+    ),
+    inspect=("mean residual below 1 px",),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [420, 620, 1200])
+def test_the_summary_never_needs_to_be_scrolled_sideways(qtbot, width):
+    widget = SummaryView()
+    qtbot.addWidget(widget)
+    widget.resize(width, 400)
+    widget.set_summary(SERIES)
+    widget.show()
+    page, area = widget.summary.widget(), widget.summary
+    qtbot.waitUntil(lambda: page.width() == area.viewport().width())
+    labels = {label.text(): label for label in page.findChildren(QLabel)}
+    right = area.viewport().width()
+    for text in ("0.213 px ✓", "1.310 px ▲", "☐ mean residual below 1 px"):
+        corner = labels[text].mapTo(page, labels[text].rect().topRight())
+        assert corner.x() <= right
+    link, hint = area.links[0], labels["☐ mean residual below 1 px"]
+
+    def flow_is_above():
+        return link.mapTo(page, QPoint()).y() < hint.mapTo(page, QPoint()).y()
+
+    # What to inspect stands beside the numbers where there is room, else below all.
+    qtbot.waitUntil(lambda: flow_is_above() == (width < 700))
+    assert area.horizontalScrollBar().maximum() == 0
+
+
+def test_numbers_of_a_series_stand_in_its_row(view):
+    view.set_summary(SERIES)
+    page = view.summary.widget()
+    labels = {label.text(): label for label in page.findChildren(QLabel)}
+    heads = ("Mean\nresidual", "Leave-one-out\nerror", "Contours")
+    assert all(head in labels for head in heads)
+    for name, text in (("P14", "0.213 px ✓"), ("P15", "1.310 px ▲")):
+        row = [label for label in page.findChildren(QLabel) if label.text() == text]
+        assert len(row) == 3
+        assert {label.y() + label.height() // 2 for label in row} == {
+            labels[name].y() + labels[name].height() // 2
+        }
+
+
+def test_a_reason_that_holds_for_several_series_stands_once(view):
+    failed = tuple(FailedItem(name, "too few beads") for name in ("P1", "P2"))
+    view.set_summary(RunSummary("7", "Model", "failed", failed=failed))
+    assert _texts(view.summary).count("too few beads") == 1
+    assert "P1, P2: too few beads" in _texts(view.summary)
+    assert "Left out: 2 series" in _texts(view.summary)
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (
+            "the tilt axis angle is not known; give --tilt-axis DEGREES",
+            "the tilt axis angle is not known: fill in “Tilt axis angle”",
+        ),
+        (
+            "fiducial-model: beads are 2.7 px at 11.04 A/px; use a smaller binning",
+            "beads are 2.7 px at 11.04 Å/px; use a smaller binning",
+        ),
+        ("grid-1.mrc: no pixel size; give --pixel-size ANGSTROM",
+         "grid-1.mrc: no pixel size: fill in “Pixel size”"),
+        ("grid-a: finished", "grid-a: finished"),
+        ("disk full", "disk full"),
+    ],
+)  # fmt: skip
+def test_messages_speak_of_the_window_not_of_the_command_line(told, shown):
+    assert plain_words(told) == shown
 
 
 def test_links_open_what_they_name(qtbot, view):
