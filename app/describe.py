@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Mapping
@@ -15,13 +16,13 @@ from PyQt6.QtGui import QImage
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.execution.runner import RunProgress
 from tiltwright.engine.io.stack import open_image_stack
+from tiltwright.engine.project.marks import changed
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Port
 from tiltwright.widgets.catalogue import CatalogueEntry
 from tiltwright.widgets.form_fields import specs_of
-from tiltwright.widgets.quality_table import SeriesQuality
 from tiltwright.widgets.run_box import RunBox
 from tiltwright.widgets.run_summary import (
     FailedItem,
@@ -35,6 +36,8 @@ from tiltwright.widgets.wording import plain_words
 
 GOOD_RESIDUAL_PX = 1.0
 LEAST_COMPLETENESS = 0.7
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What reading a damaged record raises."""
 _DOI = re.compile(r"doi:(10\.\S+)")
 
 
@@ -70,11 +73,11 @@ def curated(run: Run, port: str) -> dict[str, Mapping[str, Any]]:
     """The records of an output, with the views that a person excluded or kept since."""
     found: dict[str, Mapping[str, Any]] = {}
     for name, record in sorted(run.outputs.get(port, {}).items()):
-        mark = run.excluded.get(port, {}).get(name, {})
-        if record["kind"] == "tilt_series" and "excluded" in mark:
-            order = record["order"]
-            chosen = {key: [k in mark.get(key, ()) for k in order] for key in ("excluded", "kept")}
-            record = {**record, **chosen}
+        mark = run.excluded.get(port, {}).get(name)
+        if mark and record.get("kind") == "tilt_series":
+            with contextlib.suppress(*DAMAGED):
+                excluded, kept = changed(mark, record["order"], record["excluded"], record["kept"])
+                record = {**record, "excluded": excluded.tolist(), "kept": kept.tolist()}
         found[name] = record
     return found
 
@@ -90,6 +93,13 @@ def left_out(record: Mapping[str, Any]) -> dict[int, str]:
 
 def item_text(record: Mapping[str, Any]) -> str:
     """``41 x 1440 x 1024, 5.52 Å/px +ali`` of one output of one series."""
+    try:
+        return _item_text(record)
+    except DAMAGED:
+        return "its record is damaged: run the step again"
+
+
+def _item_text(record: Mapping[str, Any]) -> str:
     kind = record["kind"]
     if kind == "tilt_series":
         n = len(record["tilt_deg"])
@@ -131,6 +141,13 @@ def input_options(project: Project, port: Port, below: int | None) -> list[tuple
 
 def key_number(run: Run) -> str:
     """The number that stands in a run's box."""
+    try:
+        return _key_number(run)
+    except DAMAGED:
+        return ""
+
+
+def _key_number(run: Run) -> str:
     fits = _fits(run)
     if fits:
         return f"{np.mean([f['mean_residual_px'] for f in fits]):.2f} px"
@@ -188,7 +205,9 @@ def summary(
     inputs = tuple(
         InputLine(
             protocol.inputs[port].label, project.runs[s.run].label,
-            output_text(project, project.runs[s.run], s.port), str(s.run), s.port,
+            output_text(project, project.runs[s.run], s.port)
+            + (f"; only {', '.join(s.series)}" if s.series is not None else ""),
+            str(s.run), s.port,
         )
         for port, s in run.inputs.items() if s.run in project.runs and port in protocol.inputs
     )  # fmt: skip
@@ -224,6 +243,12 @@ def summary(
 def numbers(run: Run) -> tuple[KeyNumber, ...]:
     """Numbers that judge a run."""
     out: list[KeyNumber] = []
+    with contextlib.suppress(*DAMAGED):
+        _add_numbers(run, out)
+    return tuple(out)
+
+
+def _add_numbers(run: Run, out: list[KeyNumber]) -> None:
     for port in run.outputs:
         for name, record in curated(run, port).items():
             fit = (record.get("alignment") or {}).get("fit")
@@ -245,7 +270,6 @@ def numbers(run: Run) -> tuple[KeyNumber, ...]:
                 nz = record["shape"][0]
                 nm = nz * record["pixel_size_a"] / 10
                 out.append(KeyNumber("Thickness", f"{nz} voxels, {nm:.0f} nm", series=name))
-    return tuple(out)
 
 
 def _fit_numbers(name: str, fit: Mapping[str, Any]) -> list[KeyNumber]:
@@ -305,55 +329,6 @@ def bibtex(citations: tuple[str, ...]) -> str:
         doi = f",\n  doi = {{{found[1].rstrip('.')}}}" if found else ""
         entries.append(f"@article{{{key},\n  note = {{{text}}}{doi}\n}}")
     return "\n\n".join(entries)
-
-
-def quality(project: Project, run: Run, port: str) -> list[SeriesQuality]:
-    """A row for each series of an aligned output, or of any other."""
-    rows = []
-    for name, record in curated(run, port).items():
-        if record["kind"] == "tomogram":
-            thick = record["shape"][0]
-            rows.append(
-                SeriesQuality(name, thickness_voxels=thick,
-                              thickness_nm=thick * record["pixel_size_a"] / 10)
-            )  # fmt: skip
-            continue
-        if record["kind"] != "tilt_series":
-            continue
-        n = len(record["tilt_deg"])
-        unused = left_out(record)
-        used = n - len(unused)
-        fit = (record["alignment"] or {}).get("fit")
-        beads = completeness = None
-        model = next(
-            (items[name] for items in run.outputs.values()
-             if items.get(name, {}).get("kind") == "fiducial_model"), None,
-        )  # fmt: skip
-        if model is not None:
-            beads = model["n_tracks"]
-            completeness = model["n_points"] / max(beads * used, 1)
-        verdict, reason = "", ""
-        if fit:
-            verdict, reason = "good", "residual and completeness are fine"
-            if fit["mean_residual_px"] >= GOOD_RESIDUAL_PX:
-                verdict, reason = "bad", f"mean residual {fit['mean_residual_px']:.2f} px"
-            elif completeness is not None and completeness < LEAST_COMPLETENESS:
-                verdict, reason = "check", f"completeness {100 * completeness:.0f} %"
-            elif unused:
-                verdict, n_out = "check", len(unused)
-                reason = "1 view left out" if n_out == 1 else f"{n_out} views left out"
-        rows.append(
-            SeriesQuality(
-                name, used, n, beads, completeness,
-                fit["mean_residual_px"] if fit else None,
-                fit["leave_one_out_px"] if fit else None, record["axis_deg"],
-                verdict=verdict, reason=reason,
-            )
-        )  # fmt: skip
-    for failed, why in run.failed.items():
-        if failed:
-            rows.append(SeriesQuality(failed, verdict="bad", reason=plain_words(why)))
-    return rows
 
 
 def thumbnail_of(project: Project, run: Run, port: str, name: str) -> Thumbnail | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +43,7 @@ class FormPages(QObject):
         """The form of a new run of a protocol; inputs are proposed from the selection."""
         protocol = all_protocols()[key]
         given = values if values is not None else self._window.settings.defaults(key)
-        self._window.commands.with_project(
+        self._window.projects.with_project(
             lambda: self._open(f"form:new-{key}", protocol, None, given, self._proposed(protocol))
         )
 
@@ -96,7 +98,7 @@ class FormPages(QObject):
         protocol: type[Protocol],
         run: Run | None,
         values: dict[str, Any],
-        inputs: dict[str, str | None],
+        inputs: Mapping[str, str | None],
     ) -> None:
         window, project = self._window, self._window.project
         assert project is not None
@@ -127,7 +129,7 @@ class FormPages(QObject):
             self._add_default_button(form, protocol)
             return form
 
-        window.workspace_dock.show()
+        window.docks.workspace.show()
         window.workspace.show_page(ident, run.label if run else f"New: {protocol.title}", make)
 
     def _add_default_button(self, form: ProtocolForm, protocol: type[Protocol]) -> None:
@@ -161,9 +163,15 @@ class FormPages(QObject):
         window, project = self._window, self._window.project
         assert project is not None
         params = state.params.model_dump(mode="json")
+        before = project.runs[run.id].inputs if run is not None else {}
         inputs = {
-            name: describe.parse_output(value) for name, value in state.inputs.items() if value
-        }
+            # A run for some series of its inputs stays one.
+            name: replace(
+                describe.parse_output(value), series=before[name].series if name in before else None
+            )
+            for name, value in state.inputs.items()
+            if value
+        }  # fmt: skip
         waits = [int(k) for k in state.wait_for]
         try:
             if run is None:
@@ -197,7 +205,7 @@ class FormPages(QObject):
 
     def open_wizard(self) -> None:
         """From tilt series to tomograms on one page."""
-        self._window.commands.with_project(self._open_wizard)
+        self._window.projects.with_project(self._open_wizard)
 
     def _open_wizard(self) -> None:
         window = self._window
@@ -209,11 +217,11 @@ class FormPages(QObject):
             page.files_changed.connect(lambda files: self._describe_files(page, files))
             return page
 
-        window.workspace_dock.show()
+        window.docks.workspace.show()
         window.workspace.show_page("page:wizard", "Wizard", make)
 
     def _describe_files(self, page: Wizard, files: tuple[Path, ...]) -> None:
-        self._window.lane.request(
+        self._window.background.request(
             "wizard files", lambda: {f: _about(f) for f in files}, page.describe_files
         )
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from PyQt6.QtCore import QObject, pyqtSignal
 
 from tiltwright.engine.errors import Cancelled, InputError, TiltwrightError
 from tiltwright.engine.execution.runner import Hooks, Mode, RunProgress, execute
 from tiltwright.engine.project.project import Project
-from tiltwright.engine.project.run import Run
+from tiltwright.engine.project.run import Run, Status
+
+COMPUTE_NICE = 5
+"""Lower than the window's priority; on Linux a thread has one of its own."""
 
 
 @dataclass(frozen=True)
 class _Order:
     number: int
     mode: Mode
+    before: Status
+    """What the run returns to when it is taken out of the queue."""
+
+
+def _give_way() -> None:
+    """The window comes before this thread and those that it starts, where the system can."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTE_NICE)
 
 
 class _Worker(QObject):
@@ -55,6 +69,7 @@ class _Worker(QObject):
         try:
             import numba
 
+            _give_way()
             numba.set_num_threads(min(self._threads, int(numba.config.NUMBA_NUM_THREADS)))
             execute(self._project, number, self.order.mode, hooks)
         except Cancelled:
@@ -127,9 +142,9 @@ class Jobs(QObject):
         if number == self.running or any(o.number == number for o in self._queue):
             raise InputError(f"{project.runs[number].label}: is running or waits already")
         run = project.runs[number]
+        self._queue.append(_Order(number, mode, run.status))
+        # Not written: a queue ends with its window.
         run.status = "queued"
-        project.save(run)
-        self._queue.append(_Order(number, mode))
         self.run_changed.emit(run)
         self._next()
 
@@ -140,8 +155,7 @@ class Jobs(QObject):
             return
         waiting = [o for o in self._queue if o.number == number]
         for order in waiting:
-            self._queue.remove(order)
-            self._set_status(order.number, "new")
+            self._take_back(order)
 
     def stop_all(self) -> None:
         """Cancel everything."""
@@ -154,12 +168,13 @@ class Jobs(QObject):
         """Wait for the running run to end; signals of its end are delivered later."""
         return self._worker is None or self._worker.wait(seconds)
 
-    def _set_status(self, number: int, status: Any) -> None:
+    def _take_back(self, order: _Order) -> None:
+        """Out of the queue, as if it had never been in it."""
         assert self._project is not None
-        run = self._project.runs.get(number)
+        self._queue.remove(order)
+        run = self._project.runs.get(order.number)
         if run is not None:
-            run.status = status
-            self._project.save(run)
+            run.status = order.before
             self.run_changed.emit(run)
 
     def _ready(self, order: _Order) -> bool:
@@ -199,7 +214,10 @@ class Jobs(QObject):
                 setattr(run, word, getattr(mine, word))
             self._project.runs[run.id] = run
             if differs and run.status != "running":
-                self._project.save(run)
+                try:
+                    self._project.save(run)
+                except TiltwrightError as exc:
+                    self.line_logged.emit(run.id, f"error: {exc}")
         self.run_changed.emit(run)
 
     def _take_progress(self, progress: RunProgress) -> None:
@@ -214,6 +232,9 @@ class Jobs(QObject):
         worker.deleteLater()
         self._worker = None
         self.progress.pop(number, None)
+        run = self._project.runs.get(number)
+        if run is not None and run.status == "queued":
+            run.status = worker.order.before  # it could not even begin
         if error:
             self._drop_dependents(number)
         self.run_ended.emit(number, error)
@@ -224,5 +245,4 @@ class Jobs(QObject):
         assert self._project is not None
         below = self._project.descendants([number]) - {number}
         for order in [o for o in self._queue if o.number in below]:
-            self._queue.remove(order)
-            self._set_status(order.number, "new")
+            self._take_back(order)

@@ -32,11 +32,10 @@ class Preferences(BaseModel):
         0, ge=0, le=256, title="Threads", description="For computing; 0 is all cores",
         json_schema_extra={"group": "Computing"},
     )  # fmt: skip
-    memory_gb: float = Field(
-        0.0, ge=0, title="Memory limit",
-        description="For filtered views while reconstructing; above it they are kept in a file. "
-        "0 is the default of 1.2 GB",
-        json_schema_extra={"unit": "GB", "group": "Computing", "expert": True},
+    viewer_cache_mb: int = Field(
+        320, ge=64, le=65536, title="Viewers' cache",
+        description="Views that were shown are kept in memory, in all viewers together up to this",
+        json_schema_extra={"unit": "MB", "group": "Viewers"},
     )  # fmt: skip
     console: bool = Field(
         False, title="Python console", description="Open the console with each project",
@@ -53,7 +52,10 @@ class Settings:
     """The system's settings of Tiltwright."""
 
     def __init__(self) -> None:
-        self._store = QSettings("Tiltwright", "Tiltwright")
+        # A file on every system: it can be read, copied and set apart for a test.
+        self._store = QSettings(
+            QSettings.Format.IniFormat, QSettings.Scope.UserScope, "Tiltwright", "Tiltwright"
+        )
 
     def preferences(self) -> Preferences:
         """As they were saved; the defaults when they cannot be read."""

@@ -17,13 +17,15 @@ class _Spec:
     keys: str
     tip: str
     needs: str
-    """``one`` selected run, ``some``, or ``none``; with ``idle`` it must not be running."""
+    """``one`` selected run, ``two``, ``some``, or ``none``."""
     toolbar: bool = False
 
 
 _SPECS: tuple[_Spec | None, ...] = (
     _Spec("edit", "Edit…", "E", "Open the form of the run", "one", True),
     _Spec("analyze", "Analyze results…", "A", "Open what the run has made", "one", True),
+    _Spec("compare", "Compare results…", "Shift+A",
+          "Open a result of the first run with that of the second beside it", "two"),
     None,
     _Spec("continue", "Continue", "Shift+C", "Run; series that are done are kept", "some", True),
     _Spec("restart", "Restart", "", "Compute every series of the run again", "some"),
@@ -50,8 +52,6 @@ _SPECS: tuple[_Spec | None, ...] = (
     _Spec("import", "Import workflow…", "", "Add runs from a JSON file", "none"),
     _Spec("folder", "Browse folder", "B", "Show the run's folder in the file manager", "one"),
 )  # fmt: skip
-_GRAPH_KEYS = {"select_from", "select_to", "collapse"}
-"""The graph handles these keys itself while it has the focus."""
 
 
 class RunActions:
@@ -67,7 +67,7 @@ class RunActions:
             keys = f" ({spec.keys})" if spec.keys else ""
             action.setToolTip(f"{spec.tip}{keys}")
             action.setStatusTip(spec.tip)
-            if spec.keys and spec.name not in _GRAPH_KEYS:
+            if spec.keys:
                 action.setShortcut(QKeySequence(spec.keys))
             # The keys are those of the runs: in a viewer they mean other things.
             action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -89,18 +89,32 @@ class RunActions:
             if spec is not None and spec.toolbar:
                 bar.addAction(self.actions[spec.name])
 
-    def update(self, selected: int, *, project: bool, writable: bool, running: bool) -> None:
-        """Enable what makes sense: how many runs are selected, and whether one of them runs."""
-        reading = {"edit", "analyze", "select_from", "select_to", "collapse", "copy", "export",
-                   "folder"}  # fmt: skip
+    def update(
+        self, selected: int, *, project: bool, writable: bool, running: bool, running_below: bool
+    ) -> None:
+        """Enable what makes sense.
+
+        Parameters
+        ----------
+        selected : int
+            How many runs are selected.
+        running, running_below : bool
+            Whether one of them, or of those with what depends on them, runs or waits.
+        """
+        reading = {"edit", "analyze", "compare", "select_from", "select_to", "collapse", "copy",
+                   "export", "folder"}  # fmt: skip
         for name, action in self.actions.items():
             needs = self._needs[name]
             enough = project and (
-                needs == "none" or selected == 1 or (needs == "some" and selected)
+                needs == "none"
+                or selected == {"one": 1, "two": 2}.get(needs, -1)
+                or (needs == "some" and selected)
             )
             allowed = writable or name in reading
             if name in ("stop", "stop_from"):
-                allowed = allowed and running
-            if name in ("continue", "restart", "restart_from", "delete"):
+                allowed = allowed and (running if name == "stop" else running_below)
+            if name in ("continue", "restart"):
                 allowed = allowed and not running
+            if name in ("restart_from", "delete"):
+                allowed = allowed and not running_below
             action.setEnabled(bool(enough and allowed))

@@ -1,29 +1,33 @@
-"""What the menu, the toolbar and the keys do with runs and projects."""
+"""What the menu, the toolbar and the keys do with runs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import QObject, QUrl
 from PyQt6.QtGui import QColor, QDesktopServices, QGuiApplication
-from PyQt6.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMessageBox, QWidget
+from PyQt6.QtWidgets import QColorDialog, QFileDialog, QInputDialog, QMessageBox
 
-from tiltwright.app import demo
-from tiltwright.app.new_project import NewProjectPage, free_folder
+from tiltwright.app import lineage
 from tiltwright.engine.errors import InputError, TiltwrightError
 from tiltwright.engine.execution.runner import Mode
 from tiltwright.engine.io.atomic import read_bytes, write_text
 from tiltwright.engine.project.project import Project
+from tiltwright.engine.project.run import Source
 
 if TYPE_CHECKING:
     from tiltwright.app.main_window import MainWindow
 
+_NAMED = 3
+"""So many series are named in a label, more are counted."""
+
 
 class RunCommands(QObject):
-    """Slots of :class:`~tiltwright.app.run_actions.RunActions` and of the project menu."""
+    """Slots of :class:`~tiltwright.app.run_actions.RunActions`."""
 
     def __init__(self, window: MainWindow) -> None:
         super().__init__(window)
@@ -33,8 +37,8 @@ class RunCommands(QObject):
         """Name of each action to what it does."""
         names = (
             "edit", "analyze", "restart_from", "continue_all", "stop", "stop_from", "rename",
-            "comment", "label", "duplicate", "delete", "select_from", "select_to", "collapse",
-            "copy", "paste", "export", "folder",
+            "comment", "label", "compare", "duplicate", "delete", "select_from", "select_to",
+            "collapse", "copy", "paste", "export", "folder",
         )  # fmt: skip
         slots = {name: self._guarded(getattr(self, name)) for name in names}
         slots["continue"] = self._guarded(lambda: self._start(self._chosen(), "continue"))
@@ -84,6 +88,45 @@ class RunCommands(QObject):
         port = next((p for p in order if p in run.outputs), next(iter(run.outputs)))
         self._window.open_output(number, port)
 
+    def compare(self) -> None:
+        """Two results of the same series: the first selected run, with the second beside it."""
+        chosen = self._chosen()
+        if len(chosen) != 2:
+            raise InputError("select two runs to compare (click the second with Ctrl held)")
+        project = self._project
+        a, b = (project.runs[k] for k in chosen)
+        for port, items in a.outputs.items():
+            for name in sorted(items):
+                for source, _ in lineage.alternatives(project, Source(a.id, port), name):
+                    if source.run == b.id:
+                        self._window.docks.workspace.show()
+                        self._window.outputs.compare(Source(a.id, port), source, name)
+                        return
+        raise InputError(f"{a.label} and {b.label} have no results of one series to compare")
+
+    def change_for(self, number: int, names: Sequence[str]) -> None:
+        """A copy of a run for some of its series only, with its form open to change it."""
+        window, project = self._window, self._project
+        try:
+            run = project.runs[number]
+            if not run.inputs:
+                raise InputError(
+                    f"{run.label}: brings series into the project; choose one of the next steps"
+                )
+            (made,) = project.duplicate([number])
+            made.inputs = {
+                port: replace(source, series=tuple(names)) for port, source in made.inputs.items()
+            }
+            shown = ", ".join(names) if len(names) <= _NAMED else f"{len(names)} series"
+            made.label = f"{run.label} ({shown})"
+            project.save(made)
+        except TiltwrightError as exc:
+            window.complain(str(exc))
+            return
+        window.refresh()
+        window.runs.select([str(made.id)])
+        window.forms.open_run(made.id)
+
     def _start(self, numbers: list[int], mode: Mode) -> None:
         for number in self._in_order(numbers):
             if self._project.runs[number].status not in ("running", "queued"):
@@ -104,12 +147,19 @@ class RunCommands(QObject):
 
     def continue_all(self) -> None:
         """Run everything that is new, cut off or out of date."""
-        stale = self._project.stale()
-        wanted = [
-            k for k, run in self._project.runs.items()
-            if run.status in ("new", "failed", "aborted", "interrupted") or k in stale
-        ]  # fmt: skip
-        self._start(wanted, "continue")
+        project = self._project
+        project.check_writable()
+
+        def start(stale: set[int]) -> None:
+            if self._window.project is project:
+                wanted = [
+                    k for k, run in project.runs.items()
+                    if run.status in ("new", "failed", "aborted", "interrupted") or k in stale
+                ]  # fmt: skip
+                self._guarded(lambda: self._start(wanted, "continue"))()
+
+        # Whatever was changed a moment ago counts, and files are hashed in the background.
+        self._window.background.request("continue all", project.snapshot().stale, start)
 
     def stop(self) -> None:
         """Cancel the selected runs."""
@@ -179,6 +229,7 @@ class RunCommands(QObject):
         button = box.addButton(do, QMessageBox.ButtonRole.AcceptRole)
         box.addButton(QMessageBox.StandardButton.Cancel)
         box.exec()
+        box.deleteLater()
         return box.clickedButton() is button
 
     def select_from(self) -> None:
@@ -239,119 +290,3 @@ class RunCommands(QObject):
         """Show the folder of a run in the file manager."""
         path = self._project.folder_of(self._one())
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
-
-    # -- projects ----------------------------------------------------------------------------
-
-    def leave_project(self) -> bool:
-        """Whether the open project can be left: nothing is running in it."""
-        if self._window.jobs.busy:
-            self._window.complain("Runs are in progress: stop them or wait before you leave.")
-            return False
-        return True
-
-    def with_project(self, then: Callable[[], None]) -> None:
-        """Do something in a project; a page asks for a new one first when none is open."""
-        if self._window.project is not None:
-            then()
-        else:
-            self._ask_new(then)
-
-    def new_project(self) -> None:
-        """Ask for a place, and create a project there."""
-        if self.leave_project():
-            self._ask_new(lambda: None)
-
-    def _ask_new(self, then: Callable[[], None]) -> None:
-        workspace = self._window.workspace
-        workspace.close_page("page:new")
-
-        def make() -> QWidget:
-            page = NewProjectPage()
-            page.cancelled.connect(lambda: workspace.close_page("page:new"))
-            page.accepted.connect(accepted)
-            return page
-
-        def accepted(folder: Path) -> None:
-            if self.create_project(folder):
-                workspace.close_page("page:new")
-                then()
-
-        self._window.workspace_dock.show()
-        workspace.show_page("page:new", "New project", make)
-
-    def create_project(self, folder: Path) -> bool:
-        """Create a project in a folder and show it; False when that cannot be."""
-        try:
-            self._window.show_project(Project.create(folder))
-        except TiltwrightError as exc:
-            self._window.complain(str(exc))
-            return False
-        return True
-
-    def open_project(self) -> None:
-        """Ask for the folder of a project and open it."""
-        folder = self._window.ask_folder("Open project")
-        if folder is not None:
-            self._window.open_folder(folder)
-
-    def copy_project(self) -> None:
-        """Copy the project with its results and open the copy."""
-        if not self.leave_project():
-            return
-        try:
-            source = self._project
-            name, _ = QFileDialog.getSaveFileName(
-                self._window, "Copy project to", str(source.folder) + "-copy", "",
-                options=QFileDialog.Option.DontConfirmOverwrite,
-            )  # fmt: skip
-            if name:
-                self._window.show_project(source.copy_to(Path(name)))
-        except TiltwrightError as exc:
-            self._window.complain(str(exc))
-
-    def demo(self) -> None:
-        """A simulated series and its chain, in a project of their own."""
-        if not self.leave_project():
-            return
-        self.create_demo(free_folder("tiltwright-demo"))
-
-    def create_demo(self, folder: Path) -> None:
-        """Create the demo project in a folder and start it."""
-        window = self._window
-        try:
-            project = Project.create(folder)
-            window.show_project(project)
-            runs = demo.create(project)
-            for run in runs:
-                window.jobs.start(run.id)
-        except TiltwrightError as exc:
-            window.complain(str(exc))
-            return
-        window.refresh()
-        window.say(f"The demo runs in {folder}")
-
-    # -- closing -----------------------------------------------------------------------------
-
-    def ask_before_closing(self) -> None:
-        """Running work is finished or cleanly interrupted, as the person decides."""
-        box = QMessageBox(self._window)
-        box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle("Tiltwright")
-        box.setText("Runs are in progress.")
-        box.setInformativeText(
-            "Stopped runs keep the series that are done and can be continued later."
-        )
-        stop: Any = box.addButton("Stop and close", QMessageBox.ButtonRole.DestructiveRole)
-        finish: Any = box.addButton("Close when finished", QMessageBox.ButtonRole.AcceptRole)
-        box.addButton("Do not close", QMessageBox.ButtonRole.RejectRole)
-        window = self._window
-
-        def decided() -> None:
-            if box.clickedButton() is stop:
-                window.jobs.stop_all()
-                window.finish_then_close()
-            elif box.clickedButton() is finish:
-                window.finish_then_close()
-
-        box.finished.connect(lambda _: decided())
-        box.open()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import sys
 import threading
@@ -15,7 +14,8 @@ def run_window(project: Path | None = None, *, demo: bool = False) -> int:
 
     ``demo``: the project is the demo's, made there and run unless it exists.
     """
-    faulthandler.enable()
+    from PyQt6 import sip
+    from PyQt6.QtCore import QTimer
     from PyQt6.QtWidgets import QApplication
 
     from tiltwright.app.crash import CrashHandler
@@ -34,15 +34,22 @@ def run_window(project: Path | None = None, *, demo: bool = False) -> int:
     window.restore_layout()
     window.show()
     if project is not None and demo and not (project / "project.json").exists():
-        window.commands.create_demo(project)
+        window.projects.create_demo(project)
     elif project is not None:
         window.open_folder(project)
-    threading.Thread(target=_warm, name="warm kernels", daemon=True).start()
-    return app.exec()
+    # When it has been painted, not while it is.
+    QTimer.singleShot(
+        200, lambda: threading.Thread(target=_warm, name="loading", daemon=True).start()
+    )
+    status = app.exec()
+    sip.delete(window)
+    crash.remove()
+    return status
 
 
 def smoke_test() -> int:
     """Open the window, paint it once, and print the seconds since the process began."""
+    from PyQt6 import sip
     from PyQt6.QtWidgets import QApplication
 
     from tiltwright.app.main_window import MainWindow
@@ -57,6 +64,8 @@ def smoke_test() -> int:
     heavy = [name for name in ("numba", "scipy") if name in sys.modules]
     print(f"{_seconds_since_start():.2f}" + (f" (imported {heavy})" if heavy else ""))
     window.close()
+    # Before the application, or the program ends in a crash.
+    sip.delete(window)
     return 1 if heavy else 0
 
 
@@ -71,7 +80,14 @@ def _seconds_since_start() -> float:
 
 
 def _warm() -> None:
-    """Load what the first click would have to wait for."""
-    import scipy.fft  # noqa: F401
+    """Load what the first run would have to wait for, and the window with it."""
+    import gc
+    import importlib
+    import pkgutil
 
-    import tiltwright.engine.execution.chain  # noqa: F401
+    from tiltwright import engine
+
+    for module in pkgutil.walk_packages(engine.__path__, f"{engine.__name__}."):
+        importlib.import_module(module.name)
+    # Else a full collection looks at all of it, and the window stands still for 250 ms.
+    gc.freeze()

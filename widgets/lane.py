@@ -52,6 +52,7 @@ class Lane(QObject):
         self._urgent: OrderedDict[Hashable, _Request] = OrderedDict()
         self._later: OrderedDict[Hashable, _Request] = OrderedDict()
         self._current: _Request | None = None
+        self._arriving: list[_Request] = []
         self._outstanding = 0
         self._quiet_until = 0.0
         self._closed = False
@@ -86,12 +87,15 @@ class Lane(QObject):
             self._wake.notify()
 
     def cancel(self, match: Callable[[Hashable], bool]) -> None:
-        """Forget every request whose key matches, also one that has begun."""
+        """Forget every request whose key matches, also one that has begun or is on its way back."""
         with self._wake:
             for key in [k for q in (self._urgent, self._later) for k in q if match(k)]:
                 self._drop(key)
             if self._current is not None and match(self._current.key):
                 self._current.cancelled = True
+            for request in self._arriving:
+                if match(request.key):
+                    request.cancelled = True
 
     def waits(self, key: Hashable) -> bool:
         """Whether a request of this key waits or is being served."""
@@ -169,12 +173,14 @@ class Lane(QObject):
                     else:
                         self._outstanding -= 1
                     continue
+                self._arriving.append(request)
             self._served.emit(request, result, error)
 
     @pyqtSlot(object, object, object)
     def _deliver(self, request: _Request, result: Any, error: str | None) -> None:
         with self._wake:
             self._outstanding -= 1
+            self._arriving.remove(request)
             wanted = not (request.cancelled or self._closed)
         if not wanted:
             return

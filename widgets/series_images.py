@@ -63,14 +63,16 @@ class SeriesImages(QWidget):
     hovered = pyqtSignal(str)
     clicked = pyqtSignal(int, float, float, object, object)
 
-    def __init__(self, lane: Lane, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, lane: Lane, parent: QWidget | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         super().__init__(parent)
         self._lane = lane
         self._series: TiltSeries | None = None
         self._other: TiltSeries | None = None
         self._model: FiducialModel | None = None
         self._sources: list[SeriesSource] = []
-        self._cache = PictureCache(CACHE_BYTES)
+        self._cache = PictureCache(cache_bytes)
         self.contrast = Contrast()
         self._interpolated = False
         self._comparison = Comparison.OFF
@@ -130,6 +132,15 @@ class SeriesImages(QWidget):
     def source(self) -> SeriesSource | None:
         """Where the first pane's picture comes from."""
         return self._panes[0].source
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of pictures in the cache."""
+        return self._cache.bytes
+
+    def set_cache_bytes(self, n_bytes: int) -> None:
+        """Bytes of pictures that may be held."""
+        self._cache.set_budget(n_bytes)
 
     def set_series(
         self,

@@ -142,6 +142,14 @@ class PictureCache:
             self.bytes -= _bytes(self._held.pop(key))
         self._held[key] = rendered
         self.bytes += _bytes(rendered)
+        self._shrink()
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """Hold at most so much from now on."""
+        self.budget_bytes = budget_bytes
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self.bytes > self.budget_bytes and len(self._held) > 1:
             self.bytes -= _bytes(self._held.popitem(last=False)[1])
 

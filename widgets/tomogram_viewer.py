@@ -313,10 +313,14 @@ class TomogramViewer(QWidget):
         tomogram = self.tomogram
         if tomogram is None:
             return
+        found = _between_beads(self._beads, tomogram)
+        if found is not None:
+            self._proposed(found, f"Proposed from {found.n_patches} beads")
+            return
         self.message.setText("Looking for the specimen …")
         self.lane.request((id(self), "boundaries"), lambda: _search(tomogram), self._proposed)
 
-    def _proposed(self, found: Boundaries | str) -> None:
+    def _proposed(self, found: Boundaries | str, words: str = "") -> None:
         if isinstance(found, str) or self.tomogram is None:
             self.message.setText(str(found))
             return
@@ -326,7 +330,7 @@ class TomogramViewer(QWidget):
             whole.shape, whole.pixel_size_a, whole.x0, whole.x1, whole.y0, whole.y1, low, high,
             found.x_tilt_deg,
         ).valid()  # fmt: skip
-        self.message.setText(f"Proposed from {found.n_patches} places")
+        self.message.setText(words or f"Proposed from {found.n_patches} places")
         self._box_made(box)
         self.box_action.setChecked(True)
         self._tools()
@@ -335,6 +339,23 @@ class TomogramViewer(QWidget):
         """A window of its own ends its thread."""
         self.shutdown()
         super().closeEvent(event)
+
+
+def _between_beads(beads: Beads | None, tomogram: Tomogram) -> Boundaries | None:
+    """The specimen between the beads of both surfaces; ``None`` when they do not tell."""
+    from tiltwright.engine.errors import DataError
+    from tiltwright.engine.volume.bead_surfaces import bead_boundaries
+
+    if beads is None:
+        return None
+    per_nm = 10 / tomogram.pixel_size_a
+    try:
+        return bead_boundaries(
+            beads.xyz_nm * per_nm - tomogram.origin, beads.surface, tomogram.shape,
+            margin_px=beads.diameter_nm * per_nm,
+        )  # fmt: skip
+    except DataError:
+        return None
 
 
 def _search(tomogram: Tomogram) -> Any:

@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,12 @@ class Project(Results):
     def snapshot(self) -> Project:
         """The project as it is now, for a worker's thread; it writes only the run it works on."""
         twin = Project(self.folder, self.name, self.read_only, None)
-        twin.runs = {k: copy.deepcopy(run) for k, run in self.runs.items()}
+        for k, run in self.runs.items():
+            # What a run holds is replaced, never changed in place, but for what a person marks.
+            twin.runs[k] = replace(
+                run, excluded=copy.deepcopy(run.excluded), failed=dict(run.failed),
+                notes=dict(run.notes), keys=dict(run.keys), outputs=dict(run.outputs),
+            )  # fmt: skip
         twin.damaged, twin._folders = dict(self.damaged), dict(self._folders)
         return twin
 

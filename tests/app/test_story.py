@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PyQt6.QtCore import QPoint, Qt
-from PyQt6.QtWidgets import QLineEdit, QPushButton
+from PyQt6.QtCore import Qt
+from PyQt6.QtWidgets import QLineEdit
+from window_parts import CONTROL, Person
 
 from tiltwright.app.cli import main as command_line
 from tiltwright.engine.io.mrc import open_stack
@@ -19,7 +20,6 @@ from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
 from tiltwright.widgets.tomogram_viewer import TomogramViewer
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
-LEFT = Qt.MouseButton.LeftButton
 
 
 @pytest.fixture(scope="module")
@@ -38,62 +38,82 @@ def folder(tmp_path_factory) -> Path:
     return base
 
 
-class Person:
-    """What a person does: clicks, types, looks."""
+def inspect_every_step(person, steps) -> None:
+    """What the tutorial looks at after each step."""
+    window, qtbot = person.window, person.qtbot
 
-    def __init__(self, qtbot, window) -> None:
-        self.qtbot, self.window = qtbot, window
+    def opened(step: str, text: str, name: str = "small"):
+        page = person.open_output(steps[step], text)
+        if isinstance(page, QualityTable):
+            page.select([name])
+            qtbot.keyClick(page.table, Qt.Key.Key_Return)
+            page = window.workspace.currentWidget()
+        qtbot.waitUntil(lambda: page.lane.idle, timeout=20_000)
+        return page
 
-    def click(self, widget, at=None) -> None:
-        self.qtbot.mouseClick(widget, LEFT, pos=at or QPoint())
+    raw = opened("import", "Tilt series")
+    assert raw.table.model().rowCount() == raw.series.n_views == 21
+    assert not raw.interpolated_action.isEnabled()
+    assert raw.images.main_picture is not None
+    clean = opened("preprocess", "Preprocessed")
+    assert np.all(np.diff(clean.series.tilt_deg) > 0)
+    coarse = opened("coarse", "Coarsely aligned")
+    assert coarse.interpolated_action.isEnabled()
+    qtbot.keyClick(coarse, Qt.Key.Key_I)
+    qtbot.waitUntil(lambda: coarse.lane.idle, timeout=20_000)
+    assert coarse.images.source.interpolated
+    beads = opened("model", "Fiducial model")
+    assert beads.beads_action.isEnabled()
+    assert beads.images._model.n_tracks >= 10
+    qtbot.keyClick(beads, Qt.Key.Key_T)
+    assert not beads.beads_action.isChecked()
+    aligned = opened("alignment", "Aligned tilt series")
+    titles = [
+        aligned.table.model().headerData(k, Qt.Orientation.Horizontal)
+        for k in range(aligned.table.model().columnCount())
+    ]
+    assert any("esid" in str(t) for t in titles), titles
+    person.select(steps["alignment"])
+    numbers = window.summary.summary._summary.numbers
+    assert any("small" in n.label and "px" in n.text for n in numbers)
+    tomogram = opened("reconstruction", "Tomogram")
+    assert tomogram.beads_action.isEnabled()
+    assert tomogram.tomogram.shape[0] == 64
 
-    def button(self, root, text: str) -> QPushButton:
-        found = [b for b in root.findChildren(QPushButton) if text in b.text() and b.isVisible()]
-        assert found, f"no button {text!r}"
-        return found[0]
 
-    def write(self, form: ProtocolForm, name: str, text: str) -> None:
-        line = form.parameters.row(name).findChild(QLineEdit)
-        line.setFocus()
-        line.selectAll()
-        self.qtbot.keyClicks(line, text)
-        self.qtbot.keyClick(line, Qt.Key.Key_Tab)
+def throw_out_a_view_and_take_it_back(person, steps, viewer) -> None:
+    """A bad view is excluded with the space bar; what depends on it is computed again."""
+    window = person.window
+    volume = window.project.output_folder(steps["reconstruction"]) / "small_rec.mrc"
+    before = np.array(open_stack(volume))
+    viewer.show_view(4)
+    person.key(Qt.Key.Key_Space, on=viewer.images)
+    person.wait()
+    assert window.stale == {steps["reconstruction"]}
+    person.key(Qt.Key.Key_C)
+    person.wait()
+    assert window.stale == set()
+    assert not np.array_equal(open_stack(volume), before)
+    log = (window.project.folder_of(steps["reconstruction"]) / "log.txt").read_text()
+    assert "position14: kept from before" in log
+    person.key(Qt.Key.Key_Z, CONTROL, on=viewer.images)
+    person.key(Qt.Key.Key_C)
+    person.wait()
+    assert np.array_equal(open_stack(volume), before)
 
-    def choose(self, title: str) -> ProtocolForm:
-        """Open a protocol's form from the catalogue by search and Return."""
-        search = self.window.catalogue.search
-        self.qtbot.keyClick(self.window, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
-        search.selectAll()
-        self.qtbot.keyClicks(search, title)
-        self.qtbot.keyClick(search, Qt.Key.Key_Return)
-        form = self.window.workspace.currentWidget()
-        assert isinstance(form, ProtocolForm)
-        search.clear()
-        return form
 
-    def execute(self, form: ProtocolForm, seconds: float = 120) -> int:
-        """Click Execute and wait for the end; the number of the run."""
-        before = set(self.window.project.runs)
-        assert form.execute_button.isEnabled(), form.problem.text()
-        self.click(form.execute_button)
-        self.qtbot.waitUntil(lambda: not self.window.jobs.busy, timeout=int(1000 * seconds))
-        (number,) = set(self.window.project.runs) - before
-        run = self.window.project.runs[number]
-        assert run.status == "finished", (run.failed, run.label)
-        assert not run.failed
-        return number
-
-    def open_output(self, number: int, text: str) -> None:
-        """Select a run in the graph and click one of its outputs in the summary."""
-        graph = self.window.runs.graph
-        graph.fit()
-        self.click(graph.viewport(), graph.centre_of(str(number)).toPoint())
-        assert self.window.runs.selected() == (str(number),)
-        links = self.window.summary.summary.links
-        found = [x.text() for x in links]
-        assert any(text in t for t in found), found
-        link = next(x for x in links if text in x.text())
-        self.click(link)
+def try_another_thickness(person, steps) -> None:
+    """A parameter is changed in the form, and changed back."""
+    window, number = person.window, steps["reconstruction"]
+    for thickness in (56, 64):
+        person.select(number)
+        person.key(Qt.Key.Key_E)
+        form = window.workspace.currentWidget()
+        person.write(form, "thickness", str(thickness))
+        assert form.estimate_label.text()
+        assert person.execute(form) == number
+        made = open_stack(window.project.output_folder(number) / "small_rec.mrc")
+        assert made.shape[0] == thickness
 
 
 def test_the_tutorial_by_clicks(qtbot, window, folder, tmp_path):
@@ -128,6 +148,7 @@ def test_the_tutorial_by_clicks(qtbot, window, folder, tmp_path):
             person.write(form, name, text)
         steps[key] = person.execute(form)
 
+    inspect_every_step(person, steps)
     # Look at the alignment: the table of both series, one of them, interpolated.
     person.open_output(steps["alignment"], "Aligned tilt series")
     table = window.workspace.currentWidget()
@@ -139,6 +160,9 @@ def test_the_tutorial_by_clicks(qtbot, window, folder, tmp_path):
     assert viewer.series.alignment.fit.mean_residual_px < 0.2
     viewer.interpolated_action.trigger()
     assert viewer.interpolated_action.isChecked()
+
+    throw_out_a_view_and_take_it_back(person, steps, viewer)
+    try_another_thickness(person, steps)
 
     # The tomogram, its box, and the crop that the box asks for.
     person.open_output(steps["reconstruction"], "small")

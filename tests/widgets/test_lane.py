@@ -54,6 +54,22 @@ def test_one_that_has_begun_is_delivered(qtbot, lane):
     assert got == ["old", "new"]
 
 
+def test_what_is_on_its_way_back_can_still_be_cancelled(qtbot, lane):
+    got = []
+    served = threading.Event()
+    lane.request("view", served.set, lambda _: got.append("view"))
+    lane.request("next", lambda: None, lambda _: got.append("next"))
+    assert served.wait(2)
+    # The second has been served only after the first was sent; nothing is delivered meanwhile.
+    end = time.monotonic() + 2
+    while lane.waits("view") or lane.waits("next"):
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    lane.cancel(lambda key: key == "view")
+    qtbot.waitUntil(lambda: lane.idle)
+    assert got == ["next"]
+
+
 def test_urgent_requests_pass_between_the_pieces_of_a_long_one(qtbot, lane):
     order, began, gate = [], threading.Event(), threading.Event()
 
