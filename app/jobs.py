@@ -43,8 +43,9 @@ class _Worker(QObject):
     line = pyqtSignal(int, str)
     ended = pyqtSignal(int, str)
 
-    def __init__(self, project: Project, order: _Order, threads: int, parent: QObject) -> None:
-        super().__init__(parent)
+    def __init__(self, project: Project, order: _Order, threads: int) -> None:
+        # Without a parent: the thread, which emits, keeps it alive, whatever becomes of the window.
+        super().__init__()
         self.order = order
         self.stop = threading.Event()
         self._project, self._threads = project, threads
@@ -195,7 +196,7 @@ class Jobs(QObject):
             self.became_idle.emit()
             return
         self._queue.remove(order)
-        worker = _Worker(self._project.snapshot(), order, self._threads(), self)
+        worker = _Worker(self._project.snapshot(), order, self._threads())
         self._worker = worker
         worker.changed.connect(self._take)
         worker.progress.connect(self._take_progress)

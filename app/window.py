@@ -21,9 +21,11 @@ def run_window(project: Path | None = None, *, demo: bool = False) -> int:
     from tiltwright.app.crash import CrashHandler
     from tiltwright.app.main_window import MainWindow
     from tiltwright.app.preferences import Settings
+    from tiltwright.widgets.garbage import GuiGarbage
     from tiltwright.widgets.theme import apply_theme
 
     app = QApplication(sys.argv[:1])
+    garbage = GuiGarbage(app)
     app.setApplicationName("Tiltwright")
     app.setOrganizationName("Tiltwright")
     crash = CrashHandler(app)
@@ -42,6 +44,7 @@ def run_window(project: Path | None = None, *, demo: bool = False) -> int:
         200, lambda: threading.Thread(target=_warm, name="loading", daemon=True).start()
     )
     status = app.exec()
+    garbage.stop()
     sip.delete(window)
     crash.remove()
     return status

@@ -1,0 +1,39 @@
+"""Garbage collection on the GUI thread alone.
+
+Python collects cycles in whichever thread happens to allocate; a widget that is collected in the
+compute thread is destroyed there, which crashes Qt.
+"""
+
+from __future__ import annotations
+
+import gc
+
+from PyQt6.QtCore import QObject, QTimer
+
+_INTERVAL_MS = 500
+
+
+class GuiGarbage(QObject):
+    """Takes collecting over for as long as it lives; make it on the GUI thread."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._limits = gc.get_threshold()
+        gc.disable()
+        self._timer = QTimer(self)
+        self._timer.setInterval(_INTERVAL_MS)
+        self._timer.timeout.connect(self.check)
+        self._timer.start()
+
+    def check(self) -> None:
+        """Collect the oldest generation that is due."""
+        counts = gc.get_count()
+        for generation in (2, 1, 0):
+            if counts[generation] > self._limits[generation]:
+                gc.collect(generation)
+                return
+
+    def stop(self) -> None:
+        """Hand collecting back to Python."""
+        self._timer.stop()
+        gc.enable()
