@@ -189,7 +189,7 @@ def boxes(project: Project, stale: set[int], progress: Mapping[int, RunProgress]
 
 def _noun(run: Run) -> str:
     """What the items of a run are."""
-    kinds = {r["kind"] for items in run.outputs.values() for r in items.values()}
+    kinds = {r.get("kind") for items in run.outputs.values() for r in items.values()}
     if kinds == {"tomogram"}:
         return "tomogram" if len(run.series) == 1 else "tomograms"
     return "TS"

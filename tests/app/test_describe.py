@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiltwright.app import describe
+from tiltwright.app.quality import quality
 from tiltwright.engine.project.project import Project
 
 
@@ -81,5 +82,5 @@ def test_what_a_person_excluded_or_kept_since_counts(project):
     run.excluded = {"tilt_series": {"a": {"excluded": [2], "kept": [3]}}}
     assert describe.left_out(describe.curated(run, "tilt_series")["a"]) == {0: "excluded by hand"}
     assert [n.text for n in describe.numbers(run)] == ["1"]
-    (row,) = describe.quality(project, run, "tilt_series")
+    (row,) = quality(project, run, "tilt_series")
     assert row.views_used == 2

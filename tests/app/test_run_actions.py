@@ -24,7 +24,7 @@ def test_a_finished_project_opens_with_its_numbers(opened):
     assert len(boxes) == 7
     assert all(box.status == "finished" and not box.stale for box in boxes.values())
     assert boxes["5"].key_number_text.endswith("px")
-    assert boxes["6"].key_number_text == "48 thick"
+    assert boxes["6"].key_number_text == "48 voxels thick"
     assert boxes["5"].n_items == 2
 
 
