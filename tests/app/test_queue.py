@@ -135,7 +135,7 @@ def test_a_run_taken_from_the_queue_is_what_it_was(opened):
 @pytest.mark.usefixtures("slow_import")
 def test_stop_from_here_stops_the_run_and_what_waits_for_it(chain):
     chain.key(Key.Key_C)
-    chain.qtbot.waitUntil(lambda: chain.window.jobs.running == 1)
+    chain.qtbot.waitUntil(lambda: chain.window.jobs.running == 1, timeout=5000)
     chain.select(1)
     chain.key(Key.Key_S, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     chain.wait()

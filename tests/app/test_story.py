@@ -75,7 +75,7 @@ def inspect_every_step(person, steps) -> None:
     assert any("esid" in str(t) for t in titles), titles
     person.select(steps["alignment"])
     numbers = window.summary.summary._summary.numbers
-    assert any("small" in n.label and "px" in n.text for n in numbers)
+    assert any(n.series == "small" and "px" in n.text for n in numbers)
     tomogram = opened("reconstruction", "Tomogram")
     assert tomogram.beads_action.isEnabled()
     assert tomogram.tomogram.shape[0] == 64
