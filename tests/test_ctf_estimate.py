@@ -7,12 +7,12 @@ from threading import Event
 
 import numpy as np
 import pytest
-from ctf_phantom import Rings, RingSpec
+from ctf_phantom import Rings, RingSpec, twin_ctf
 
-from tiltwright.engine.ctf.curves import defocus_of
+from tiltwright.engine.ctf.curves import curve_at, defocus_of
 from tiltwright.engine.ctf.estimate import Settings, estimate_series
 from tiltwright.engine.ctf.fit import FitData, _normal, _projections, refine, search
-from tiltwright.engine.ctf.model import Optics, defocus_slopes
+from tiltwright.engine.ctf.model import Defocus, Optics, defocus_slopes
 from tiltwright.engine.ctf.neighbours import best_path, smooth_walk, walk_scale
 from tiltwright.engine.ctf.spectra import ring_bins, view_spectra
 from tiltwright.engine.errors import Cancelled, DataError, InputError
@@ -191,6 +191,22 @@ def test_search_and_refinement_agree_with_a_brute_search():
     assert abs(fit.p[0] - best.p[0]) <= 15
     assert fit.log_ratio >= best.log_ratio - 1e-6
     assert fit.log_ratio - best.log_ratio < 0.5
+
+
+def test_the_curve_of_a_given_defocus():
+    twin, spectra = sample()
+    right = Defocus.of_components(twin.defocus_a[2], twin.a1[2], twin.a2[2])
+    wrong = Defocus.of_components(twin.defocus_a[2] * 1.07, twin.a1[2], twin.a2[2])
+    best = curve_at(spectra, right, OPTICS, 1)
+    assert best.score > 0.7
+    assert best.score > curve_at(spectra, wrong, OPTICS, 1).score + 0.2
+    assert best.score > curve_at(spectra, right, OPTICS, -1).score
+    # Its rings are those of the model: the zeros of the CTF are minima.
+    zeros = np.flatnonzero(
+        (best.model[1:-1] < best.model[:-2]) & (best.model[1:-1] < best.model[2:])
+    )
+    chi = twin_ctf(best.frequency[zeros + 1] ** 2, 0, 0, twin.defocus_a[2], 0, 0, 0, 0.1)
+    assert np.abs(chi).max() < 0.5
 
 
 def test_neighbours_against_a_dense_solution():

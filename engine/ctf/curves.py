@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiltwright.engine.ctf.fit import Fit
+from tiltwright.engine.ctf.fit import ENVELOPES_A2, Fit, FitData, refine
 from tiltwright.engine.ctf.model import Defocus, Optics
 from tiltwright.engine.ctf.spectra import ViewSpectra
 
@@ -72,6 +72,14 @@ def radial_fit(spectra: ViewSpectra, fit: Fit, optics: Optics, hand: int) -> Rad
     return RadialFit(
         frequency, measured, model, score, _resolution(frequency, measured, model, wanted)
     )
+
+
+def curve_at(spectra: ViewSpectra, defocus: Defocus, optics: Optics, hand: int) -> RadialFit:
+    """How well a given defocus fits a view: for what a person sets or another program found."""
+    data, p = FitData.of(spectra), np.array([*defocus.components, defocus.phase_shift_deg])
+    held = (False, False, False, False)
+    fits = [refine(data, optics, p, free=held, hand=hand, b_a2=b, n_steps=0) for b in ENVELOPES_A2]
+    return radial_fit(spectra, max(fits, key=lambda fit: fit.log_ratio), optics, hand)
 
 
 def _correlation(a: Floats, b: Floats) -> float:
