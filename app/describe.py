@@ -109,10 +109,14 @@ def _item_text(record: Mapping[str, Any]) -> str:
         text = f"{n} x {size[0]} x {size[1]}, {pixel:.4g} Å/px"
         if record["alignment"]:
             text += " +ali"
+        if record.get("ctf_corrected"):
+            text += " +ctf"
         return text if used == n else f"{text} ({n - used} left out)"
     if kind == "fiducial_model":
         filled = f", {record['n_filled']} filled" if record["n_filled"] else ""
         return f"{record['n_tracks']} contours x {record['n_views']} views{filled}"
+    if kind == "ctf_table":
+        return str(record["text"])
     nz, ny, nx = record["shape"]
     return f"{nx} x {ny} x {nz}, {record['pixel_size_a']:.4g} Å/px"
 

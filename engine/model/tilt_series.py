@@ -55,6 +55,8 @@ class TiltSeries:
     alignment : Alignment, optional
     voltage_kv, cs_mm, amplitude_contrast : float
         Of the microscope, for the CTF.
+    ctf_corrected : bool
+        Whether the CTF of ``work`` is corrected.
     """
 
     path: Path
@@ -77,6 +79,7 @@ class TiltSeries:
     voltage_kv: float = 300.0
     cs_mm: float = 2.7
     amplitude_contrast: float = 0.1
+    ctf_corrected: bool = False
 
     def __post_init__(self) -> None:
         """Fill in what can be derived."""
@@ -150,10 +153,11 @@ class TiltSeries:
         return replace(self, suspect=dict(sorted({**reasons, **self.suspect}.items())))
 
     def describe(self) -> str:
-        """``41 x 1440 x 1024, 5.52 Å/px +ali``, as users of the field read it."""
+        """``41 x 1440 x 1024, 5.52 Å/px +ali +ctf``, as users of the field read it."""
         ny, nx = self.images.shape[1:]
         text = f"{self.n_views} x {nx} x {ny}, {self.image_pixel_size_a:.4g} Å/px"
-        return text + (" +ali" if self.alignment is not None else "")
+        text += " +ali" if self.alignment is not None else ""
+        return text + (" +ctf" if self.ctf_corrected else "")
 
 
 def open_raw(path: Path, tomo5: bool | None = None) -> tuple[Any, float | None, StackInfo, Any]:

@@ -165,7 +165,7 @@ class Results(Graph):
                         raise
                     found = "missing"
                 hashes.append(f"{port}:{n}:{found}")
-        return protocol.run_key(params, hashes)
+        return protocol.run_key(params, [*hashes, *protocol.source_hashes(params)])
 
     def series_of(self, run: Run) -> list[str]:
         """The series that a run works on: those that all of its inputs have.

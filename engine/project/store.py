@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from tiltwright.engine.ctf.model import Optics
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.frames import FrameStack
 from tiltwright.engine.io.hashes import file_hash, value_hash
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.model.ctf_table import CtfTable, read_table, write_table
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
 from tiltwright.engine.model.files import (
     read_fit,
@@ -83,6 +85,8 @@ def save_outputs(
             out[port] = _save_series(thing, model, place, monitor)
         elif isinstance(thing, FiducialModel):
             out[port] = _save_model(thing, series, place)
+        elif isinstance(thing, CtfTable):
+            out[port] = _save_ctf(thing, series, place)
         elif isinstance(thing, Tomogram):
             out[port] = {
                 "kind": "tomogram", "name": thing.name, "path": place.name(thing.path),
@@ -106,7 +110,7 @@ def _save_series(
         "binning": series.binning, "work": None, "alignment": None,
         "image_size": [int(n) for n in series.images.shape[:0:-1]],
         "voltage_kv": series.voltage_kv, "cs_mm": series.cs_mm,
-        "amplitude_contrast": series.amplitude_contrast,
+        "amplitude_contrast": series.amplitude_contrast, "ctf_corrected": series.ctf_corrected,
     }  # fmt: skip
     if isinstance(series.stack, FrameStack):
         record["views"] = [place.name(path) for path in series.stack.paths]
@@ -167,6 +171,17 @@ def _save_model(model: FiducialModel, series: TiltSeries, place: Place) -> Recor
     }  # fmt: skip
 
 
+def _save_ctf(table: CtfTable, series: TiltSeries, place: Place) -> Record:
+    files = write_table(place.own, series.name, table, series)
+    named = {path.name.removeprefix(series.name): place.name(path) for path in files}
+    return {
+        "kind": "ctf_table", "name": series.name, "files": named, "text": table.describe(),
+        "voltage_kv": table.optics.voltage_kv, "cs_mm": table.optics.cs_mm,
+        "amplitude_contrast": table.optics.amplitude_contrast, "hand": table.hand,
+        "hand_confidence": round(table.hand_confidence, 4),
+    }  # fmt: skip
+
+
 def load(record: Mapping[str, Any], place: Place) -> Any:
     """The object that a record describes.
 
@@ -175,7 +190,10 @@ def load(record: Mapping[str, Any], place: Place) -> Any:
     InputError
         A file is missing or damaged, or the record is.
     """
-    makers = {"tilt_series": _load_series, "fiducial_model": _load_model, "tomogram": _load_tomo}
+    makers = {
+        "tilt_series": _load_series, "fiducial_model": _load_model, "ctf_table": _load_ctf,
+        "tomogram": _load_tomo,
+    }  # fmt: skip
     try:
         return makers[record["kind"]](record, place)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
@@ -200,6 +218,7 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
         np.array(r["kept"], np.bool_), {int(v): why for v, why in r["suspect"].items()},
         None if work is None else open_stack(work), work, r["binning"], None,
         r.get("voltage_kv", 300.0), r.get("cs_mm", 2.7), r.get("amplitude_contrast", 0.1),
+        r.get("ctf_corrected", False),
     )  # fmt: skip
     if r["alignment"] is None:
         return series
@@ -232,6 +251,11 @@ def _load_model(r: Mapping[str, Any], place: Place) -> FiducialModel:
         place.path(r["fid"]), r["n_views"], tuple(r["size_px"]), r["diameter_px"],
         place.path(r["points"]) if r.get("points") else None,
     )  # fmt: skip
+
+
+def _load_ctf(r: Mapping[str, Any], place: Place) -> CtfTable:
+    optics = Optics(r["voltage_kv"], r["cs_mm"], r["amplitude_contrast"])
+    return read_table(place.path(r["files"]["_ctf.csv"]), optics, r["hand"], r["hand_confidence"])
 
 
 def _load_tomo(r: Mapping[str, Any], place: Place) -> Tomogram:

@@ -136,7 +136,7 @@ class Protocol:
 
     @classmethod
     def source_hashes(cls, params: Any) -> list[str]:
-        """For a protocol without inputs: the identity of the files that it reads."""
+        """The identity of the files that it reads beside its inputs."""
         return []
 
     @classmethod

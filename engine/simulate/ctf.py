@@ -8,13 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from tiltwright.engine.ctf.model import wavelength_a
+
 Image = NDArray[np.float32]
-
-
-def wavelength_a(voltage_kv: float) -> float:
-    """Relativistic wavelength of electrons, angstrom."""
-    volt = voltage_kv * 1e3
-    return 12.264259661581491 / math.sqrt(volt * (1 + 0.978475598e-6 * volt))
 
 
 def phase_ctf(

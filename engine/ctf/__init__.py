@@ -1,0 +1,1 @@
+"""Contrast transfer: its model, its estimation from tilted views, its correction."""

@@ -1,0 +1,120 @@
+"""Correction of the CTF of an aligned series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.model.ctf_table import CtfTable
+from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.protocols import base
+from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+
+
+class CtfCorrection(Protocol):
+    """Correct each view at the defocus of every place across the tilt, before any interpolation."""
+
+    key = "ctf-correction"
+    title = "CTF correction"
+    section = "CTF"
+    citation = "Xiong et al. 2009, doi:10.1016/j.jsb.2009.08.016"
+    inspect = "The rings are gone from the power spectra, and no seams run along the tilt axis."
+    inputs: ClassVar = {
+        "tilt_series": Port(TiltSeries, "Aligned tilt series", aligned=True),
+        "ctf_table": Port(CtfTable, "CTF"),
+    }
+    outputs: ClassVar = {"tilt_series": Port(TiltSeries, "CTF-corrected tilt series", aligned=True)}
+
+    class Params(base.Parameters):
+        method: Literal["flip", "multiply", "wiener"] = parameter(
+            "flip", label="Method",
+            help="Flip the phases where the CTF is negative, multiply by the CTF, or a Wiener "
+            "filter.",
+        )  # fmt: skip
+        snr: float = parameter(
+            4.0, label="Signal to noise", gt=0, le=1e6, shown_if={"method": "wiener"},
+            help="Of the power, for the Wiener filter.",
+        )  # fmt: skip
+        blending: Literal["smooth", "strips"] = parameter(
+            "smooth", label="Across the tilt",
+            help="Smooth: interpolated between levels of defocus, no seams. Strips: constant "
+            "defocus in each, as ctfphaseflip does it.",
+        )  # fmt: skip
+        tolerance_nm: float = parameter(
+            200.0, label="Defocus tolerance", unit="nm", gt=0, le=100000, imod="DefocusTol",
+            help="Largest change of defocus across a strip, or from one level to the next.",
+        )  # fmt: skip
+        width_px: float = parameter(
+            15.0, label="Interpolation width", unit="px", ge=0, le=1000,
+            shown_if={"blending": "strips"}, imod="InterpolationWidth",
+            help="Over which one strip goes over into the next.",
+        )  # fmt: skip
+        hand: Literal["from the table", "as it is", "inverted"] = parameter(
+            "from the table", label="Hand", expert=True, imod="InvertTiltAngles",
+            help="Which side of the tilt axis is nearer to focus.",
+        )  # fmt: skip
+        pretilt_deg: float = parameter(
+            0.0, label="Pretilt", unit="deg", ge=-60, le=60, expert=True,
+            help="Tilt of the specimen when the stage is at 0 (lamellae).",
+        )  # fmt: skip
+
+    @classmethod
+    def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
+        """Correct one series into ``NAME_ctf.mrc``."""
+        from tiltwright.engine.ctf.correct import Correction, correct_stack
+        from tiltwright.engine.io.mrc import open_stack
+        from tiltwright.engine.io.mrc_write import MrcWriter
+        from tiltwright.engine.protocols.ctf_geometry import view_slopes
+
+        series: TiltSeries = inputs["tilt_series"]
+        table: CtfTable = inputs["ctf_table"]
+        row = _rows(series, table)
+        hand = {"as it is": 1, "inverted": -1}.get(params.hand, table.hand)
+        if hand == 0:
+            hand = 1
+            context.note("the hand is not determined: the defocus gradient is taken as it is")
+        slopes, centres, _ = view_slopes(series, series.binning, hand, params.pretilt_deg)
+        correction = Correction(
+            params.method, params.tolerance_nm * 10,
+            params.width_px if params.blending == "strips" else None, params.snr,
+        )  # fmt: skip
+        images = series.images
+        path = context.folder / f"{series.name}_ctf.mrc"
+        label = f"Tiltwright: CTF corrected ({params.method}, {params.blending})"
+        with MrcWriter(
+            path, tuple(images.shape), np.float32, series.image_pixel_size_a, series.origin, [label]
+        ) as writer:
+            correct_stack(
+                images, series.image_pixel_size_a,
+                {int(v): table.defocus_of(int(row[v])) for v in np.flatnonzero(row >= 0)},
+                table.optics, slopes, centres, correction, writer.write,
+                threads=context.threads, monitor=context.monitor,
+            )  # fmt: skip
+        out = replace(series, work=open_stack(path), work_path=path, ctf_corrected=True)
+        context.say(out.describe())
+        return {"tilt_series": out}
+
+
+def _rows(series: TiltSeries, table: CtfTable) -> Any:
+    """Row of each view that is corrected, -1 for those that are left out anyway."""
+    if series.ctf_corrected:
+        raise InputError(
+            f"CTF correction: {series.name} is corrected already; take the series before that"
+        )
+    used = series.used
+    if series.alignment is not None:
+        used = used & series.alignment.valid
+    row = table.row_of_view(series)
+    known = (row >= 0) & table.used[row]
+    lacking = np.flatnonzero(used & ~known)
+    if len(lacking):
+        raise InputError(
+            f"CTF correction: the table has no defocus for views "
+            f"{', '.join(str(v + 1) for v in lacking)} of {series.name}; estimate or import them, "
+            "or exclude these views"
+        )
+    return np.where(used, row, -1)
