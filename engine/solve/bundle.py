@@ -147,6 +147,17 @@ def _resume(warm: Solution, base: Floats, seen: Bools, maps: list[Floats]) -> Fl
     )  # fmt: skip
 
 
+def solved_maps(variables: Variables, tilt_deg: Floats, prior: Prior | None) -> list[Floats]:
+    """The linear maps of a solve, see :func:`~tiltwright.engine.solve.variables.linear_maps`."""
+    maps = linear_maps(variables, tilt_deg)
+    if prior is not None:
+        # The prior holds offset and scale, so that the least tilted view need not be held.
+        for kind, choice in ((3, variables.magnification), (4, variables.tilt)):
+            if choice == "all":
+                maps[kind] = np.eye(len(tilt_deg))
+    return maps
+
+
 def solve(
     tracks: Floats,
     tilt_deg: npt.ArrayLike,
@@ -216,12 +227,7 @@ def solve(
     xy = np.where(measured[..., None], xy_all[np.ix_(rows, seen)], np.nan)
     root = _relative(sigma_px, finite)[np.ix_(rows, seen)]
     precision = root**2 * measured
-    maps = linear_maps(variables, tilt[seen])
-    if prior is not None:
-        # The prior holds offset and scale, so that the least tilted view need not be held.
-        for kind, choice in ((3, variables.magnification), (4, variables.tilt)):
-            if choice == "all":
-                maps[kind] = np.eye(len(base))
+    maps = solved_maps(variables, tilt[seen], prior)
     g = stacked(maps)
     freedom = 1 - (g.shape[1] + 3 * len(xy) - 3) / (2 * measured.sum())
     freedom = float(np.sqrt(max(freedom, 0.05)))
