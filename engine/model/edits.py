@@ -259,10 +259,10 @@ class FillPoints:
         return f"Fill {n} gap{'s' * (n != 1)}"
 
     def apply(self, model: FiducialModel) -> Step:
-        """See :class:`Edit`; raises also when a place is no gap."""
+        """See :class:`Edit`; raises also where a point was measured."""
         _check(model, [p.contour for p in self.points], [p.view for p in self.points])
         for p in self.points:
-            if model.flag[p.contour, p.view] != Flag.GAP:
+            if model.flag[p.contour, p.view] in (Flag.MEASURED, Flag.EDITED):
                 raise InputError(
                     f"edit: contour {p.contour + 1} has a point on view {p.view + 1} already"
                 )
