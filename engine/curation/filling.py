@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tiltwright.engine.curation.live import Snapshot
 from tiltwright.engine.fiducials.fill import BeadCentring
@@ -19,6 +20,7 @@ _LEAST_GATE, _MOST_GATE = 0.15, 1.0
 """Of a diameter: so far from its prediction a bead is looked for at least, and at most."""
 _OVERLAP = 1.2
 """Two beads closer than so many diameters hide one another: a centre would be biased."""
+_SAME_BEAD = 0.8
 _STRONG_SCORE, _STRONG_SHARE = 6.0, 0.4
 """Evidence is strong above this score and above this part of the view's usual one."""
 
@@ -84,28 +86,35 @@ def search_px(snapshot: Snapshot, contours: Sequence[int], view: int) -> Floats:
     return gate
 
 
-def _nearest(predicted: Floats, view: int) -> Floats:
-    """Distance of each bead's prediction to the next bead's, ``(n_tracks,)``; infinite: none."""
-    at = predicted[:, view]
-    away = np.hypot(*(at[:, None] - at[None]).transpose(2, 0, 1))
-    np.fill_diagonal(away, np.inf)
-    nearest: Floats = np.nan_to_num(away, nan=np.inf).min(1, initial=np.inf)
-    return nearest
+def overlapped(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
+    """``(n_tracks, n_views)``: predicted so close to another bead that the two hide each other.
+
+    Contours whose predictions coincide on most views are the same bead, not another.
+    """
+    at = snapshot.predicted_px
+    out = np.zeros(at.shape[:2], np.bool_)
+    near = _OVERLAP * snapshot.model.diameter_px
+    for c in range(len(at)):
+        with np.errstate(invalid="ignore"):
+            close = np.hypot(*np.moveaxis(at - at[c], -1, 0)) < near
+        close[close.mean(1) > _SAME_BEAD] = False
+        out[c] = close.any(0)
+    return out
 
 
-def _judge(
+def judge(
     model: FiducialModel, snapshot: Snapshot, centring: BeadCentring, view: int, wanted: list[int]
 ) -> Iterator[tuple[str, Place, Point | None]]:
-    """The verdict on the gaps ``wanted`` of a view: ``filled``, ``weak``, ``off`` or ``hidden``."""
+    """The verdict on the places ``wanted`` of a view: ``filled``, ``weak``, ``off`` or ``hidden``."""
     on = snapshot.inside()[:, view]
-    nearest = _nearest(snapshot.predicted_px, view)
+    covered = overlapped(snapshot)[:, view]
     seen = []
     for c in wanted:
         if not np.isfinite(snapshot.predicted_px[c, view]).all():
             yield "hidden", Place(c, view, "the bead has too few points to predict it"), None
         elif not on[c]:
             yield "off", Place(c, view, "the bead lies off the image"), None
-        elif nearest[c] < _OVERLAP * model.diameter_px:
+        elif covered[c]:
             yield "hidden", Place(c, view, "another bead covers it"), None
         else:
             seen.append(c)
@@ -157,7 +166,7 @@ def fill_gaps(
     for n, view in enumerate(views):
         monitor.step(n, len(views), "filling gaps")
         wanted = np.flatnonzero(gaps[:, view]).tolist()
-        for verdict, place, point in _judge(model, snapshot, centring, view, wanted):
+        for verdict, place, point in judge(model, snapshot, centring, view, wanted):
             verdicts[verdict].append(place)
             if point is not None:
                 points.append(point)
@@ -177,7 +186,7 @@ def accept_prediction(
     no bead there.
     """
     wanted = [contour]
-    ((verdict, place, point),) = _judge(model, snapshot, centring, view, wanted)
+    ((verdict, place, point),) = judge(model, snapshot, centring, view, wanted)
     if point is None:
         return None, place.reason
     edit = AddPoint(contour, view, point.x, point.y, point.sigma_px, int(Flag.EDITED))
