@@ -231,11 +231,12 @@ class LiveAlignment:
         )  # fmt: skip
         moved = aligned.xyz - solution.xyz @ level.turn().T
         level = replace(level, move=np.nanmean(moved, axis=0))
-        first = _snapshot(series, model, solution, level)
-        return cls(
+        live = cls(
             series, solution.variables, prior, aligned.start, params.robust,
-            tuple(aligned.candidates), level, first,
+            tuple(aligned.candidates), level, _snapshot(series, model, solution, level),
         )  # fmt: skip
+        # Beads whose own points misled the cold start are found again from the views.
+        return replace(live, first=live.solve(model))
 
     @property
     def description(self) -> str:

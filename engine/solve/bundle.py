@@ -26,6 +26,7 @@ from tiltwright.engine.solve.system import (
     translations,
     unpacked,
 )
+from tiltwright.engine.solve.triangulate import triangulate
 from tiltwright.engine.solve.variables import N_KINDS, Variables, linear_maps, stacked
 
 Bools = npt.NDArray[np.bool_]
@@ -248,11 +249,14 @@ def solve(
         q[: len(dq)] = dq
     else:
         q = _resume(warm, base, seen, maps)
-        own = System(base + (g @ q).reshape(base.shape), xyz, xy, w, csr_array(g)).own
+        p = base + (g @ q).reshape(base.shape)
+        own = System(p, xyz, xy, w, csr_array(g)).own
         block = own[:, :, :3] + RIDGE * np.trace(own[:, :, :3], axis1=1, axis2=2)[
             :, None, None
         ] * np.eye(3)
         xyz = np.linalg.solve(block, -own[:, :, 3:])[:, :, 0]
+        if robust:
+            xyz = triangulate(p, xyz, xy, measured)
 
     def parameters(q: Floats) -> Floats:
         return base + (g @ q).reshape(base.shape)
