@@ -112,8 +112,9 @@ class Snapshot:
         """``(n_tracks, n_views)``: predicted on the image, so far from its border."""
         half = np.array(self.model.size_px) / 2 - margin_px
         with np.errstate(invalid="ignore"):
-            on: Bools = (np.abs(self.predicted_px) < half).all(-1)
-        return on
+            on = np.abs(self.predicted_px) < half
+        inside: Bools = np.asarray(on.all(-1), np.bool_)
+        return inside
 
     def alignment(self) -> Alignment:
         """As a run of Fiducial alignment would hand it on."""
@@ -148,14 +149,10 @@ class _Level:
         turn: Floats = about_x @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
         return turn
 
-    def __call__(
-        self, solution: Solution
-    ) -> tuple[ViewGeometry, Floats, npt.NDArray[np.int64]]:
+    def __call__(self, solution: Solution) -> tuple[ViewGeometry, Floats, npt.NDArray[np.int64]]:
         """Geometry, positions and surfaces of the levelled specimen; no projection moves."""
         old = solution.geometry
-        turned = replace(
-            old, tilt_deg=old.tilt_deg + self.tilt_deg, x_tilt_deg=self.x_tilt_deg
-        )
+        turned = replace(old, tilt_deg=old.tilt_deg + self.tilt_deg, x_tilt_deg=self.x_tilt_deg)
         geometry = turned.with_shifts(turned.shift_px - turned.matrices() @ self.move)
         xyz = solution.xyz @ self.turn().T + self.move
         with np.errstate(invalid="ignore"):

@@ -67,8 +67,10 @@ class Key(NamedTuple):
         """The key after an edit that renumbers contours; ``None`` if a contour is gone."""
         contour = change.new_number(self.contour)
         other = change.new_number(self.other) if self.other >= 0 else -1
-        return None if contour is None or other is None else self._replace(
-            contour=contour, other=other
+        return (
+            None
+            if contour is None or other is None
+            else self._replace(contour=contour, other=other)
         )
 
 
@@ -281,10 +283,8 @@ class _Look:
         largest = np.nan_to_num(_largest(self.s.covariance_px2[c, views]), nan=np.inf)
         t = largest / max(self.s.sigma_px**2, 1e-12)
         leverage = np.where(np.isfinite(t), t / (1 + np.where(np.isfinite(t), t, 0)), 1.0)
-        points = tuple(
-            Point(c, v, *(float(a) for a in self.s.predicted_px[c, v]), int(Flag.FILLED))
-            for v in views
-        )
+        at = self.s.predicted_px[c].tolist()
+        points = tuple(Point(c, v, at[v][0], at[v][1], int(Flag.FILLED)) for v in views)
         weak = int((self.model.flag[c, views] == Flag.FILLED).sum())
         reason = f"{len(views)} view{'s' * (len(views) != 1)} without a point"
         if weak:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.fiducials import background, centre, template
+from tiltwright.engine.fiducials.centre import MatchedFilter
 from tiltwright.engine.geometry.transform import Floats, apply, invert
 from tiltwright.engine.stack.frame import BinnedFrame
 
@@ -53,7 +54,7 @@ class _View:
     """What is known of a view: how to even out its noise, and the filter against its texture."""
 
     noise: tuple[float, float]
-    matched: centre.MatchedFilter
+    matched: MatchedFilter
     usual_score: float
 
 
@@ -109,9 +110,11 @@ class BeadCentring:
         """Raw positions about the centre to index positions in the view's image."""
         raw = np.asarray(xy, np.float64)
         if self.xf is None:
-            return self.frame.centred_from_raw(raw) + self.middle
-        placed: Floats = apply(self.xf[view], np.atleast_2d(raw)) / self.frame.scale
-        return placed.reshape(raw.shape) + self.middle
+            shown: Floats = self.frame.centred_from_raw(raw) + self.middle
+            return shown
+        placed = apply(self.xf[view], np.atleast_2d(raw)) / self.frame.scale
+        index: Floats = placed.reshape(raw.shape) + self.middle
+        return index
 
     def to_raw(self, view: int, xy: npt.ArrayLike) -> Floats:
         """Index positions in the view's image to raw positions about the centre."""
@@ -239,7 +242,7 @@ class BeadCentring:
         return low.astype(np.float64), background.stabilise(part, noise)
 
     def _peaks(
-        self, image: template.Image, guesses: Floats, reach: Floats, matched: centre.MatchedFilter
+        self, image: template.Image, guesses: Floats, reach: Floats, matched: MatchedFilter
     ) -> Floats:
         """The nearest strong peak of the filter's response around each guess; NaN: none."""
         from scipy import ndimage, signal

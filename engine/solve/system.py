@@ -114,9 +114,10 @@ def prediction_blocks(
     blocks = gc.reshape(v, N_KINDS, -1) @ np.swapaxes(g.reshape(v, N_KINDS, -1), 1, 2)
     b = np.matmul(system.inverse, system.w)
     flat = b.reshape(n * 3, -1)
-    mixed = (gc @ flat.T).reshape(v, N_KINDS, n, 3).transpose(2, 0, 1, 3).copy()
-    back = np.matmul((flat @ cov).reshape(n, 3, -1), np.swapaxes(b, 1, 2))
-    return blocks, mixed, back, system.inverse
+    mixed: Floats = (gc @ flat.T).reshape(v, N_KINDS, n, 3).transpose(2, 0, 1, 3).copy()
+    back: Floats = np.matmul((flat @ cov).reshape(n, 3, -1), np.swapaxes(b, 1, 2))
+    inverse: Floats = system.inverse
+    return blocks, mixed, back, inverse
 
 
 def loo_distances(

@@ -21,7 +21,8 @@ def _consensus(m: Any, s: Any, xy: Any, views: Any, trials: int, inlier: float) 
     """The position of least median of distances (doi:10.1080/01621459.1984.10477105), then the
     least-squares one of the points that are near it."""
     n = len(views)
-    best, found = np.inf, np.zeros(3)
+    best: float = np.inf
+    found: Any = np.zeros(3)
     away = np.empty(n)
     state = np.uint64(88172645463325252)
     for _ in range(trials):
@@ -61,9 +62,7 @@ def _consensus(m: Any, s: Any, xy: Any, views: Any, trials: int, inlier: float) 
     return np.linalg.solve(a, b), True
 
 
-def triangulate(
-    p: Floats, xyz: Floats, xy: Floats, measured: npt.NDArray[np.bool_]
-) -> Floats:
+def triangulate(p: Floats, xyz: Floats, xy: Floats, measured: npt.NDArray[np.bool_]) -> Floats:
     """Positions that most points of each bead agree on.
 
     Parameters

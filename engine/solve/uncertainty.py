@@ -17,10 +17,11 @@ from tiltwright.engine.solve.variables import N_KINDS, stacked
 
 
 @njit(nogil=True, cache=True)
-def _spread(
-    p: Any, xyz: Any, cov: Any, mixed: Any, back: Any, inverse: Any, out: Any
-) -> None:
-    """``out[i, v] = (J, M) C (J, M)'`` of point ``i`` in view ``v``; the blocks are those of ``prediction_blocks``."""
+def _spread(p: Any, xyz: Any, cov: Any, mixed: Any, back: Any, inverse: Any, out: Any) -> None:
+    """``out[i, v] = (J, M) C (J, M)'`` of point ``i`` in view ``v``.
+
+    The blocks are those of ``prediction_blocks``.
+    """
     e, j, m = np.empty(2), np.empty((2, 7)), np.empty((2, 3))
     for i in range(len(xyz)):
         for v in range(len(p)):
