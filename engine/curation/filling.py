@@ -105,7 +105,7 @@ def overlapped(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
 def judge(
     model: FiducialModel, snapshot: Snapshot, centring: BeadCentring, view: int, wanted: list[int]
 ) -> Iterator[tuple[str, Place, Point | None]]:
-    """The verdict on the places ``wanted`` of a view: ``filled``, ``weak``, ``off`` or ``hidden``."""
+    """Say of each contour ``wanted`` on a view: ``filled``, ``weak``, ``off`` or ``hidden``."""
     on = snapshot.inside()[:, view]
     covered = overlapped(snapshot)[:, view]
     seen = []

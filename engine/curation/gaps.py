@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def gaps_of(model: FiducialModel, ignore: Iterable[int] = ()) -> list[Gap]:
         if not len(views):
             continue
         edges = [-1, *views.tolist(), model.n_views]
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             lacking = np.flatnonzero(wanted[low + 1 : high]) + low + 1
             if len(lacking):
                 start = low < 0

@@ -138,7 +138,7 @@ def recover(path: Path, model: FiducialModel) -> Recovery | None:
         try:
             edit = edit_of_json(record["apply"])
             model = edit.apply(model).model
-        except (InputError, KeyError):
+        except (InputError, KeyError, TypeError, ValueError, IndexError):
             break
         made.append(edit)
         size += len(line)

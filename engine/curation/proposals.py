@@ -11,9 +11,13 @@ from tiltwright.engine.fiducials.fill import BeadCentring
 from tiltwright.engine.model.edits import DeletePoints, Edit, FillPoints, Point, SetPoints
 from tiltwright.engine.model.fiducial_model import Flag
 
+_SAME_PX = 0.05
+
 
 def proposal(item: Item, snapshot: Snapshot, centring: BeadCentring | None = None) -> Edit | None:
-    """The item's edit with its points centred on the image; ``None``: the image shows nothing.
+    """The item's edit with its points centred on the image; ``None``: nothing would change.
+
+    The image shows no bead for a gap, or shows it where the point of a big residual is already.
 
     Parameters
     ----------
@@ -37,14 +41,19 @@ def proposal(item: Item, snapshot: Snapshot, centring: BeadCentring | None = Non
     return item.edit
 
 
-def _moved(item: Item, snapshot: Snapshot, centring: BeadCentring) -> Edit:
-    """A point of big residual moved to its bead, or deleted where that is not seen."""
+def _moved(item: Item, snapshot: Snapshot, centring: BeadCentring) -> Edit | None:
+    """A point of big residual moved to its bead, or deleted where that is not seen.
+
+    ``None`` when the bead is where the point is: then the geometry is to be doubted, not the point.
+    """
     c, v = item.contour, item.view
     predicted = snapshot.predicted_px
     others = np.delete(predicted[:, v], c, 0)
     found = centring.centre(v, predicted[[c], v], search_px(snapshot, [c], v), others)
     if not found.ok[0]:
         return DeletePoints(((c, v),))
+    if np.hypot(*(found.xy[0] - snapshot.model.xy[c, v])) < max(found.sigma_px[0], _SAME_PX):
+        return None
     x, y = (float(a) for a in found.xy[0])
     point = Point(c, v, x, y, int(Flag.EDITED), float(found.sigma_px[0]))
     return SetPoints((point,), f"Move point of contour {c + 1}, view {v + 1}")

@@ -116,7 +116,7 @@ def prediction_blocks(
     flat = b.reshape(n * 3, -1)
     mixed: Floats = (gc @ flat.T).reshape(v, N_KINDS, n, 3).transpose(2, 0, 1, 3).copy()
     back: Floats = np.matmul((flat @ cov).reshape(n, 3, -1), np.swapaxes(b, 1, 2))
-    inverse: Floats = system.inverse
+    inverse: Floats = np.asarray(system.inverse, np.float64)
     return blocks, mixed, back, inverse
 
 
