@@ -12,7 +12,7 @@ from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.solve.normal import residual_and_jacobian
 
 _TRIALS = 80
-_SUSPECT = 6.0
+_DRAGGED = 3.0
 _INLIER = 4.0
 
 
@@ -70,7 +70,7 @@ def triangulate(p: Floats, xyz: Floats, xy: Floats, measured: npt.NDArray[np.boo
     p : (n_views, 7)
         Parameters of the views (see ``system.packed``).
     xyz : (n_points, 3)
-        By least squares; kept for beads none of whose points stands out.
+        By least squares; kept for beads whose points are as near as those of the others.
     xy : (n_points, n_views, 2)
     measured : (n_points, n_views)
 
@@ -83,10 +83,12 @@ def triangulate(p: Floats, xyz: Floats, xy: Floats, measured: npt.NDArray[np.boo
     for v in range(len(p)):
         residual_and_jacobian(p[v], nowhere, s[v], j, m[v])
     error = np.einsum("vij,pj->pvi", m, xyz) + s - xy
-    away = np.where(measured, np.hypot(error[..., 0], error[..., 1]), 0.0)
-    limit = _SUSPECT * float(np.median(away[measured])) + 1e-9
+    away = np.where(measured, np.hypot(error[..., 0], error[..., 1]), np.nan)
+    # Every bead has two points or more, so that no median is of nothing.
+    usual = np.nanmedian(away, axis=1)
     out = xyz.copy()
-    for i in np.flatnonzero((away > limit).any(1) & (measured.sum(1) >= 4)).tolist():
+    dragged = usual > _DRAGGED * float(np.median(usual)) + 1e-9
+    for i in np.flatnonzero(dragged & (measured.sum(1) >= 4)).tolist():
         found, good = _consensus(m, s, xy[i], np.flatnonzero(measured[i]), _TRIALS, _INLIER)
         if good:
             out[i] = found
