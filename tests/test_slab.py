@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tiltwright.engine.curation.slab import LiveSlab
+from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.model.alignment import Alignment
@@ -98,6 +99,12 @@ def test_it_is_a_piece_of_the_tomogram(tmp_path: Path):
     contrast = np.ptp(twin)
     flat = part - part.mean() - (twin - twin.mean())
     assert np.sqrt(np.mean(flat**2)) < 0.02 * contrast
+
+
+def test_a_bead_that_is_not_solved_is_refused():
+    slab = LiveSlab(np.zeros((N_VIEWS, NY, NX), np.float32), BinnedFrame(NX, NY, 1))
+    with pytest.raises(InputError, match="no position"):
+        slab.slices(Alignment.of_geometry(geometry()), np.full(3, np.nan))
 
 
 def test_views_left_out_are_not_used():

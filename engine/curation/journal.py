@@ -10,6 +10,7 @@ a mouse gesture: a power failure loses about the last second.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import math
@@ -194,9 +195,11 @@ class Journal:
         record = {"time": round(time.time(), 3), "apply": edit_to_json(edit)}
         line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         try:
-            written = os.write(self._fd, line)
-            if written != len(line):
-                raise OSError(28, "no space left on device")
+            size = os.fstat(self._fd).st_size
+            if os.write(self._fd, line) != len(line):
+                # What comes after half a line would not be read.
+                os.ftruncate(self._fd, size)
+                raise OSError(errno.ENOSPC, "no space left on device")
             if time.monotonic() - self._synced > _SYNC_S:
                 self.sync()
         except OSError as exc:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,7 @@ _LEAST_WEIGHT = 0.1
 _MAX_ITERATIONS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """What the alignment says of one model. Arrays are those of the model's contours and views.
 
@@ -75,7 +75,7 @@ class Snapshot:
     variables: str = ""
     solved: bool = True
     problem: str = ""
-    seconds: float = field(default=0.0, compare=False)
+    seconds: float = 0.0
 
     @property
     def length_px(self) -> Floats:
@@ -161,7 +161,7 @@ class _Level:
         return geometry, xyz, surface
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LiveAlignment:
     """What is solved, frozen, so that the numbers before and after an edit can be compared.
 

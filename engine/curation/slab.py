@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.interpolate import finite_mean, warp_lines
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.model.alignment import Alignment
@@ -63,7 +64,14 @@ class LiveSlab:
         Returns
         -------
         (n_slices, height, width) float32
+
+        Raises
+        ------
+        InputError
+            The point is not known: the bead is not solved.
         """
+        if not np.isfinite(np.asarray(xyz, np.float64)).all():
+            raise InputError("slab: the bead has no position; give it at least two points")
         scale = self.frame.scale
         views = np.flatnonzero(alignment.valid if used is None else alignment.valid & used)
         t, xi = np.deg2rad(alignment.tilt_deg[views]), math.radians(alignment.x_tilt_deg)

@@ -19,8 +19,12 @@ import numpy.typing as npt
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import file_error, read_bytes, write_text
+from tiltwright.engine.io.model_file import read_model as read_model_file
+from tiltwright.engine.io.model_file import write_model as write_model_file
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.files import read_model, write_model
+from tiltwright.engine.model.foreign import put_into
+from tiltwright.engine.model.pairs import pair_contours
 from tiltwright.engine.model.tilt_series import TiltSeries
 
 _RECORD = "version.json"
@@ -70,8 +74,24 @@ def save_version(
     author: str = "",
     note: str = "",
     numbers: Mapping[str, float] | None = None,
+    keep: Path | None = None,
 ) -> Version:
-    """Save ``model`` as the next version; raises :class:`InputError`."""
+    """Save ``model`` as the next version.
+
+    Parameters
+    ----------
+    numbers
+        What the alignment says of it.
+    keep
+        The model file of another program that it was opened from: whatever else is in that
+        file (meshes, sizes, labels, other objects) is kept in the version's.
+
+    Raises
+    ------
+    InputError
+        A file cannot be written, or ``keep`` not be read.
+    """
+    template = None if keep is None else put_into(read_model_file(keep), model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         number = max((int(p.name[1:]) for p in _folders(folder)), default=0) + 1
@@ -86,6 +106,8 @@ def save_version(
     except OSError as exc:
         raise file_error(folder, exc) from exc
     write_model(path, name, model, series)
+    if template is not None:
+        write_model_file(path / f"{name}.fid", template)
     finite = {k: float(v) for k, v in (numbers or {}).items() if math.isfinite(v)}
     version = Version(
         number, path, name, round(time.time(), 3), author, note, finite, model.diameter_px
@@ -179,7 +201,7 @@ def compare(
         raise InputError(f"models of {first.n_views} and {second.n_views} views")
     a = np.where(first.measured[..., None], first.xy, np.nan)
     b = np.where(second.measured[..., None], second.xy, np.nan)
-    pairs = _pairs(a, b, first.diameter_px)
+    pairs = pair_contours(a, b, first.diameter_px)
     moved, far, only_a, only_b = [], [], [], []
     for i, j in pairs:
         away = np.hypot(*(a[i] - b[j]).T)
@@ -197,26 +219,3 @@ def compare(
         tuple(sorted(set(range(len(a))) - {i for i, _ in pairs})),
         tuple(sorted(set(range(len(b))) - {j for _, j in pairs})),
     )  # fmt: skip
-
-
-def _pairs(
-    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], near_px: float
-) -> list[tuple[int, int]]:
-    """One to one, the greatest numbers of common points first; of equals the same numbers."""
-    votes = []
-    for i, track in enumerate(a):
-        with np.errstate(invalid="ignore"):
-            away = np.hypot(*np.moveaxis(b - track, -1, 0))
-            common = (away < near_px).sum(1) + (away < 1e-3).sum(1)
-        votes += [(int(common[j]), -abs(i - j), i, int(j)) for j in np.flatnonzero(common)]
-    taken_a: set[int] = set()
-    taken_b: set[int] = set()
-    out = []
-    for _, _, i, j in sorted(votes, reverse=True):
-        if i not in taken_a and j not in taken_b:
-            taken_a.add(i)
-            taken_b.add(j)
-            out.append((i, j))
-    empty_a = [i for i in range(len(a)) if not np.isfinite(a[i]).any()]
-    out += [(i, i) for i in empty_a if i < len(b) and i not in taken_b]
-    return sorted(out)
