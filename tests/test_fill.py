@@ -219,7 +219,6 @@ def test_points_off_their_bead_are_weak(case):
 POSITION14 = Path(__file__).parents[1].parent / "shared/data/exosome_position14/position14.mrc"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not POSITION14.exists(), reason="the real tilt series is not here")
 def test_filling_all_gaps_of_a_real_model():
     """Acceptance C, line b: at least 95 % refilled, within 0.3 px of the deleted points."""
@@ -244,3 +243,13 @@ def test_filling_all_gaps_of_a_real_model():
     done = fill_gaps(less, live.first, centring).edit.apply(less).model
     near = gone & done.measured & (np.nan_to_num(distance(done.xy, model.xy), nan=9) < 0.3)
     assert near.sum() >= 0.95 * gone.sum(), json.dumps([int(near.sum()), int(gone.sum())])
+
+
+def test_the_same_bead_given_twice_is_no_obstacle(case):
+    series, model, _, _ = case
+    centring = BeadCentring(series.stack, series.frame, model.diameter_px)
+    centring.learn(np.concatenate([model.xy, model.xy, model.xy[:3]]))
+    for v in range(series.n_views):
+        twice = np.concatenate([model.xy[:, v], model.xy[:, v]])
+        found = centring.centre(v, twice, 2.0)
+        assert found.ok.sum() >= 0.4 * np.isfinite(twice[:, 0]).sum()
