@@ -119,6 +119,20 @@ def test_a_track_that_jumped_onto_a_bead_without_point_is_swapped_back():
     assert np.array_equal(item.edit.apply(bad).model.flag, less.flag)
 
 
+def test_a_short_track_of_which_half_is_exchanged():
+    series, model, _ = phantom(n=15)
+    # Ten points are left, three of them on the views that are exchanged, where it gets eight.
+    gone = tuple((4, v) for v in range(41) if v not in (3, 5, 8, *range(20, 27)))
+    short = DeletePoints(gone).apply(model).model
+    views = tuple(range(2, 10))
+    bad = SwapTracks(2, 4, views).apply(short).model
+    items = find(LiveAlignment.choose(series, bad).first)
+    assert (items[0].kind, items[0].contour, items[0].other) == (Kind.SWAPPED, 2, 4)
+    assert items[0].views == views
+    assert not any(i.kind is Kind.RESIDUAL and i.contour == 4 for i in items)
+    assert np.array_equal(items[0].edit.apply(bad).model.flag, short.flag)
+
+
 def test_halves_of_one_bead_are_merged():
     series, model, _ = phantom(n=15)
     late = tuple(point_of(model, 3, v) for v in range(20, 41))

@@ -8,7 +8,14 @@ from tiltwright.engine.curation.filling import judge, search_px
 from tiltwright.engine.curation.live import Snapshot
 from tiltwright.engine.curation.worklist import Item, Kind
 from tiltwright.engine.fiducials.fill import BeadCentring
-from tiltwright.engine.model.edits import DeletePoints, Edit, FillPoints, Point, SetPoints
+from tiltwright.engine.model.edits import (
+    DeletePoints,
+    Edit,
+    FillPoints,
+    MovePoints,
+    Point,
+    SetPoints,
+)
 from tiltwright.engine.model.fiducial_model import Flag
 
 _SAME_PX = 0.05
@@ -49,7 +56,10 @@ def _moved(item: Item, snapshot: Snapshot, centring: BeadCentring) -> Edit | Non
     c, v = item.contour, item.view
     predicted = snapshot.predicted_px
     others = np.delete(predicted[:, v], c, 0)
-    found = centring.centre(v, predicted[[c], v], search_px(snapshot, [c], v), others)
+    wanted = predicted[c, v]
+    if isinstance(item.edit, MovePoints):
+        wanted = np.array(item.edit.moves[0][2:])
+    found = centring.centre(v, wanted[None], search_px(snapshot, [c], v), others)
     if not found.ok[0]:
         return DeletePoints(((c, v),))
     if np.hypot(*(found.xy[0] - snapshot.model.xy[c, v])) < max(found.sigma_px[0], _SAME_PX):

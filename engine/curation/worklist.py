@@ -36,6 +36,7 @@ from tiltwright.engine.model.edits import (
     point_of,
 )
 from tiltwright.engine.model.fiducial_model import Flag
+from tiltwright.engine.solve.triangulate import agreed_position
 
 Bools = npt.NDArray[np.bool_]
 _NEAR = 0.5
@@ -168,10 +169,13 @@ class _Look:
         self.measured: Bools = self.model.measured & snapshot.used
         self.n = max(int(self.measured.sum()), 1)
         self.near = _NEAR * self.model.diameter_px
-        length = np.nan_to_num(snapshot.length_px)
-        self.loo = np.where(np.isfinite(snapshot.loo_px), snapshot.loo_px, length)
+        self.criterion_sd = criterion_sd
+        self.predicted = snapshot.predicted_px.copy()
+        self.length, self.sd = snapshot.length_px, snapshot.sd.copy()
+        known = np.isfinite(snapshot.loo_px)
+        self.loo = np.where(known, snapshot.loo_px, np.nan_to_num(self.length))
         self.usual = snapshot.leave_one_out_px if np.isfinite(snapshot.leave_one_out_px) else 0.0
-        self.big: Bools = np.nan_to_num(snapshot.sd) > criterion_sd
+        self.big: Bools = np.nan_to_num(self.sd) > criterion_sd
         self.explained = np.zeros_like(self.measured)
         self.twins: set[tuple[int, int]] = set()
 
@@ -217,26 +221,77 @@ class _Look:
 
     def swaps(self) -> Iterator[Item]:
         """Pairs of contours that sit on each other's beads on some views."""
-        pairs: dict[tuple[int, int], list[int]] = {}
+        pairs: dict[tuple[int, int], set[int]] = {}
+        taken: dict[tuple[int, int], set[int]] = {}
         for a, v in np.argwhere(self.big & self.measured & ~self.explained).tolist():
-            b = self._sits_on(a, v)
+            b, sure = self._sits_on(a, v), True
+            if b is None:
+                b = self._taken_by(a, v)
+                sure = b is not None and bool(self.big[b, v])
             if b is not None:
-                views = pairs.setdefault((min(a, b), max(a, b)), [])
-                if v not in views:
-                    views.append(v)
-        for (a, b), found in pairs.items():
-            views = sorted(found)
-            self.explained[a, views] = self.explained[b, views] = True
-            gain = sum(self._excess(c, v) for c in (a, b) for v in views if self.measured[c, v])
-            yield Item(
-                Kind.SWAPPED, a, tuple(views), b, SwapTracks(a, b, tuple(views)), gain,
-                f"contours {a + 1} and {b + 1} are exchanged on {len(views)} "
-                f"view{'s' * (len(views) != 1)}",
-            )  # fmt: skip
+                pair = (min(a, b), max(a, b)) if sure else (a, b)
+                (pairs if sure else taken).setdefault(pair, set()).add(v)
+        # A track with half of its points exchanged may be believed to be on the other's bead.
+        for (a, b), some in taken.items():
+            pair = min(a, b), max(a, b)
+            if pair in pairs or len(some) >= _LEAST_SHARED:
+                pairs.setdefault(pair, set()).update(some | self._holds(b, a))
+        for pair, found in pairs.items():
+            yield self._swap(*pair, sorted(found))
+
+    def _swap(self, a: int, b: int, views: list[int]) -> Item:
+        gain = sum(self._excess(c, v) for c in (a, b) for v in views if self.measured[c, v])
+        tracks = np.where(self.measured[[a, b], :, None], self.model.xy[[a, b]], np.nan)
+        tracks[:, views] = tracks[::-1, views]
+        for c, track in zip((a, b), tracks, strict=True):
+            self._look_again(c, track)
+        self.explained[a, views] = self.explained[b, views] = True
+        return Item(
+            Kind.SWAPPED, a, tuple(views), b, SwapTracks(a, b, tuple(views)), gain,
+            f"contours {a + 1} and {b + 1} are exchanged on {len(views)} "
+            f"view{'s' * (len(views) != 1)}",
+        )  # fmt: skip
+
+    def _look_again(self, c: int, track: Floats) -> None:
+        """Judge the other points of a track by where it is once its points are put right."""
+        geometry = self.s.geometry
+        predicted = geometry.project(agreed_position(geometry, track)[None])[0]
+        length = np.hypot(*(predicted - self.model.xy[c]).T)
+        right = np.hypot(*(predicted - track).T)
+        if not (np.isfinite(right).any() and np.isfinite(self.length[c]).any()):
+            return
+        if np.nanmedian(right) >= np.nanmedian(self.length[c]):
+            return
+        self.predicted[c], self.length[c] = predicted, length
+        self.sd[c] = length / max(self.s.sigma_px, 1e-12)
+        self.loo[c] = np.nan_to_num(length)
+        self.big[c] = np.nan_to_num(self.sd[c]) > self.criterion_sd
+
+    def _taken_by(self, a: int, v: int) -> int | None:
+        """The contour whose point sits on the bead of ``a``, which is elsewhere."""
+        away = np.hypot(*(self.model.xy[:, v] - self.predicted[a, v]).T)
+        away = np.where(
+            self.measured[:, v] & ~self.explained[:, v] & np.isfinite(away), away, np.inf
+        )
+        away[a] = np.inf
+        b = int(np.argmin(away))
+        near = away[b] < self.near and (min(a, b), max(a, b)) not in self.twins
+        return b if near and self._trust(a) > self._trust(b) else None
+
+    def _trust(self, c: int) -> float:
+        """The part of a track's points that fit it."""
+        return 1 - float(self.big[c].sum()) / max(int(self.measured[c].sum()), 1)
+
+    def _holds(self, b: int, a: int) -> set[int]:
+        """Views on which ``b`` sits on the bead of ``a``, which is elsewhere or nowhere."""
+        away = np.hypot(*(self.model.xy[b] - self.predicted[a]).T)
+        with np.errstate(invalid="ignore"):
+            there = self.measured[b] & (away < self.near)
+        return set(np.flatnonzero(there & (self.big[a] | ~self.measured[a])).tolist())
 
     def _sits_on(self, a: int, v: int) -> int | None:
         """The contour on whose bead point ``a`` sits, if that one lacks it or sits on ``a``'s."""
-        predicted = self.s.predicted_px[:, v]
+        predicted = self.predicted[:, v]
         away = np.hypot(*(predicted - self.model.xy[a, v]).T)
         away[a] = np.inf
         away = np.where(np.isfinite(away) & ~self.explained[:, v], away, np.inf)
@@ -251,11 +306,11 @@ class _Look:
     def residuals(self) -> Iterator[Item]:
         """Points far from where the others predict them."""
         for c, v in np.argwhere(self.big & self.measured & ~self.explained).tolist():
-            x, y = (float(a) for a in self.s.predicted_px[c, v])
+            x, y = (float(a) for a in self.predicted[c, v])
             self.explained[c, v] = True
             yield Item(
                 Kind.RESIDUAL, c, (v,), -1, MovePoints(((c, v, x, y),)), self._excess(c, v),
-                f"residual {self.s.length_px[c, v]:.2f} px, {self.s.sd[c, v]:.0f} SDs",
+                f"residual {self.length[c, v]:.2f} px, {self.sd[c, v]:.0f} SDs",
             )  # fmt: skip
 
     def off_image(self) -> Iterator[Item]:
@@ -283,7 +338,7 @@ class _Look:
         largest = np.nan_to_num(_largest(self.s.covariance_px2[c, views]), nan=np.inf)
         t = largest / max(self.s.sigma_px**2, 1e-12)
         leverage = np.where(np.isfinite(t), t / (1 + np.where(np.isfinite(t), t, 0)), 1.0)
-        at = self.s.predicted_px[c].tolist()
+        at = self.predicted[c].tolist()
         points = tuple(Point(c, v, at[v][0], at[v][1], int(Flag.FILLED)) for v in views)
         weak = int((self.model.flag[c, views] == Flag.FILLED).sum())
         reason = f"{len(views)} view{'s' * (len(views) != 1)} without a point"

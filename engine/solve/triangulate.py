@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.solve.normal import residual_and_jacobian
 
 _TRIALS = 80
 _DRAGGED = 3.0
 _INLIER = 4.0
+_LEAST_POINTS = 4
 
 
 @njit(nogil=True, cache=True)
@@ -62,6 +64,29 @@ def _consensus(m: Any, s: Any, xy: Any, views: Any, trials: int, inlier: float) 
     return np.linalg.solve(a, b), True
 
 
+def agreed_position(geometry: ViewGeometry, track: Floats) -> Floats:
+    """The position that most points of one bead agree on.
+
+    Parameters
+    ----------
+    track : (n_views, 2)
+        NaN at gaps.
+
+    Returns
+    -------
+    (3,)
+        NaN with fewer than four points.
+    """
+    views = np.flatnonzero(np.isfinite(track).all(1))
+    nowhere = np.full(3, np.nan)
+    if len(views) < _LEAST_POINTS:
+        return nowhere
+    m = np.ascontiguousarray(geometry.matrices())
+    found, good = _consensus(m, geometry.shift_px, track, views, _TRIALS, _INLIER)
+    position: Floats = found if good else nowhere
+    return position
+
+
 def triangulate(p: Floats, xyz: Floats, xy: Floats, measured: npt.NDArray[np.bool_]) -> Floats:
     """Positions that most points of each bead agree on.
 
@@ -88,7 +113,7 @@ def triangulate(p: Floats, xyz: Floats, xy: Floats, measured: npt.NDArray[np.boo
     usual = np.nanmedian(away, axis=1)
     out = xyz.copy()
     dragged = usual > _DRAGGED * float(np.median(usual)) + 1e-9
-    for i in np.flatnonzero(dragged & (measured.sum(1) >= 4)).tolist():
+    for i in np.flatnonzero(dragged & (measured.sum(1) >= _LEAST_POINTS)).tolist():
         found, good = _consensus(m, s, xy[i], np.flatnonzero(measured[i]), _TRIALS, _INLIER)
         if good:
             out[i] = found
