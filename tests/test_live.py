@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from curation_cases import AXIS, phantom
 
 from tiltwright.engine.curation.live import LiveAlignment
+from tiltwright.engine.curation.warm import warm_up
 from tiltwright.engine.errors import DataError
 from tiltwright.engine.model.edits import (
     AddContour,
@@ -169,3 +171,13 @@ def test_triangulation_by_consensus():
     kept = triangulate(packed(s.geometry), s.xyz, exact, np.ones_like(measured))
     assert np.array_equal(kept, s.xyz)
     assert model.n_tracks == 6
+
+
+def test_warming_loads_every_kernel_of_a_click(case):
+    warm_up()
+    _, model, _, live = case
+    swapped = SwapTracks(2, 9, tuple(range(12))).apply(model).model
+    began = time.perf_counter()
+    live.solve(swapped)
+    # Compiling one kernel takes seconds.
+    assert time.perf_counter() - began < 1.0
