@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QAction, QKeySequence
 
 from tiltwright.widgets.actions import KeyList, make_action
@@ -91,8 +90,10 @@ class EditorKeys:
         act("Worklist: reject", ["X"], w.worklist.reject, "Leave it as it is")
         for k, operation in enumerate(Operation):
             act(operation.value, [f"F{k + 1}"], self._chooser(operation), operation.value)
-        self.undo = self._history("createUndoAction", ["Ctrl+Z"])
-        self.redo = self._history("createRedoAction", ["Ctrl+Y", "Ctrl+Shift+Z"])
+        stack = session.undo_stack
+        self.undo = act("Undo", ["Ctrl+Z"], stack.undo, "Undo")
+        self.redo = act("Redo", ["Ctrl+Y", "Ctrl+Shift+Z"], stack.redo, "Redo")
+        self._follow_history()
         act("Keys", ["?"], self.show_keys, "List the keys")
 
     def _act(
@@ -104,13 +105,21 @@ class EditorKeys:
             made.setShortcuts([QKeySequence(k) for k in [*keys, *also]])
         return made
 
-    def _history(self, make: str, keys: Sequence[str]) -> QAction:
-        made = getattr(self._window.session.undo_stack, make)(self._window)
-        assert isinstance(made, QAction)
-        made.setShortcuts([QKeySequence(k) for k in keys])
-        made.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        self._window.addAction(made)
-        return made
+    def _follow_history(self) -> None:
+        """Undo and redo say in their tooltips what they do; their buttons stay narrow."""
+        stack = self._window.session.undo_stack
+        for action, can, text, name in (
+            (self.undo, stack.canUndoChanged, stack.undoTextChanged, "Undo"),
+            (self.redo, stack.canRedoChanged, stack.redoTextChanged, "Redo"),
+        ):
+            action.setEnabled(False)
+            can.connect(action.setEnabled)
+            key = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+            text.connect(
+                lambda words, action=action, name=name, key=key: action.setToolTip(
+                    f"{name} {words[:1].lower()}{words[1:]} ({key})"
+                )
+            )
 
     def _chooser(self, operation: Operation) -> Callable[[], None]:
         return lambda: self._window.bead_fixer.set_operation(operation)

@@ -147,9 +147,7 @@ class EditorLayout:
         row.addWidget(self.arrows)
         row.addWidget(self.name, 1)
         for action in (w.keys.undo, w.keys.redo):
-            made = button(action, w)
-            made.setMaximumWidth(170)
-            row.addWidget(made)
+            row.addWidget(button(action, w))
         row.addWidget(self.save_button)
         row.addWidget(self.realign_button)
         w.zap.view.viewport_changed.connect(self._show_zoom)

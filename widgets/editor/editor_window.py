@@ -117,6 +117,7 @@ class EditorWindow(QWidget):
         self.zap.set_series(series, False)
         self.session.choose()
         self.centring.learn(self.bead_fixer.diameter.value(), self.bead_fixer.light.isChecked())
+        self.session.warm_up()
         found = self.session.open_journal()
         if found is not None:
             when = time.strftime("%H:%M:%S", time.localtime(found.time))
@@ -217,10 +218,9 @@ class EditorWindow(QWidget):
         session = self.session
         aligned = None
         if session.snapshot is not None and session.fits:
-            # Raw tracks jump with the shifts of the views; aligned ones are smooth.
             xf = session.snapshot.alignment().transforms
             aligned = np.einsum("vij,tvj->tvi", xf[..., :2], session.model.xy) + xf[None, ..., 2]
-        self.model_view.set_model(session.model, aligned)
+        self.model_view.set_model(session.model, session.series.tilt_deg, aligned)
 
     def _show_numbers(self) -> None:
         session = self.session

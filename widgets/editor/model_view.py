@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 PICK_PX = 12.0
 _SHARE = 0.4
-"""Depth of the views as a share of the width of the image."""
+"""Depth of all views as a share of the width of the image."""
 
 
 class ModelView(QWidget):
-    """Tracks as smooth curves coloured by surface: x and y of the image, and the view as depth.
+    """Tracks as smooth curves coloured by surface: x and y of the image, and the tilt as depth.
 
     Middle drag turns, left drag moves, the wheel zooms, a click picks.
 
@@ -81,18 +81,27 @@ class ModelView(QWidget):
         """Screen pixels, downwards."""
         return float(self._shift[0]), float(self._shift[1])
 
-    def set_model(self, model: FiducialModel, positions: Floats | None = None) -> None:
-        """Show a model; ``positions`` ``(n_tracks, n_views, 2)`` instead of its raw ones."""
+    def set_model(
+        self, model: FiducialModel, tilt_deg: Floats, positions: Floats | None = None
+    ) -> None:
+        """Show a model with the tilt as depth.
+
+        Parameters
+        ----------
+        positions : (n_tracks, n_views, 2), optional
+            Aligned ones: raw tracks jump with the shifts of the views.
+        """
         xy = model.xy if positions is None else positions
-        reach = max(model.size_px)
-        depth = np.linspace(-0.5, 0.5, max(2, model.n_views)) * _SHARE * reach
+        reach = float(max(model.size_px))
+        depth = (tilt_deg - tilt_deg.mean()) / max(1.0, float(np.ptp(tilt_deg))) * _SHARE * reach
         self._tracks, self._views = [], []
         for contour in range(model.n_tracks):
             views = np.flatnonzero(np.isfinite(xy[contour]).all(1))
             points = np.column_stack([xy[contour, views], depth[views]])
             self._tracks.append((points, bool(model.surface[contour] == 1)))
             self._views.append(views)
-        self._radius = 0.55 * reach
+        far = max((float(np.abs(p).max()) for p, _ in self._tracks if len(p)), default=reach)
+        self._radius = 1.1 * far
         self.update()
 
     def set_current(self, contour: int) -> None:

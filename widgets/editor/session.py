@@ -189,6 +189,17 @@ class Session(QObject):
 
         self.slow_lane.request((id(self), "choose"), work, self._have_choice)
 
+    def warm_up(self) -> None:
+        """Compile in the background what later clicks need."""
+
+        def work() -> tuple[()]:
+            from tiltwright.engine.curation.warm import warm_up
+
+            warm_up()
+            return ()
+
+        self.slow_lane.request((id(self), "warm"), work, lambda _: None, later=True)
+
     def _have_choice(self, live: LiveAlignment) -> None:
         self.live = live
         self.first = live.first

@@ -8,7 +8,7 @@ from PyQt6.QtCore import QRectF, QSize, Qt
 from PyQt6.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
-from tiltwright.widgets.tiles import auto_levels, to_grey
+from tiltwright.widgets.tiles import to_grey
 
 
 class SlabView(QWidget):
@@ -39,7 +39,9 @@ class SlabView(QWidget):
         """Show slices ``(n, nz, nx)``, the middle one through the bead."""
         self._slices, self._words, self._images = slices, words, []
         if slices.size:
-            levels = auto_levels(slices.ravel()[:: max(1, slices.size // 40000)])
+            # A bead is far darker than anything around it.
+            black, white = np.percentile(slices, (0.05, 99.8))
+            levels = float(black), float(max(white, black + 1e-6))
             for one in slices:
                 grey = to_grey(one, *levels)
                 nz, nx = one.shape
