@@ -104,7 +104,7 @@ class EditorLayout:
         w = self._window
         self.pictures = QComboBox(w)
         series = w.session.series
-        self.pictures.addItem(RAW if series.work is None else f"Raw, binned by {series.binning}")
+        self.pictures.addItem(f"Raw, binned by {series.binning}" if series.binning > 1 else RAW)
         if series.alignment is not None:
             self.pictures.addItem(OPENED)
         self.pictures.addItem(NOW)
