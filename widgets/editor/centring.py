@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tiltwright.engine.fiducials.fill import BeadCentring, Found
     from tiltwright.widgets.editor.session import Session
 
+_FEW = 20
+"""A tool that was learned from fewer points learns again when there are as many."""
 FAILED = "Autocentering failed to find a point"
 
 
@@ -29,10 +31,24 @@ class Centring(QObject):
         super().__init__(parent)
         self._session = session
         self.tool: BeadCentring | None = None
+        self._why_not = "Autocentering is not ready yet; try again in a moment"
+        self._settings, self._points = (session.model.diameter_px, False), 0
+        session.slow_lane.failed.connect(self._failed)
+        session.model_changed.connect(self._model_changed)
+
+    def _failed(self, key: object, text: str) -> None:
+        if isinstance(key, tuple) and key[1:] == ("learn",):
+            self.tool = None
+            self._why_not = text.partition(": ")[2]
+
+    def _model_changed(self, change: object) -> None:
+        if self._points < _FEW <= self._session.model.n_points:
+            self.learn(*self._settings)
 
     def learn(self, diameter_px: float, light: bool) -> None:
         """Learn anew from the points of the model as it is."""
         series, model = self._session.series, self._session.model
+        self._settings, self._points = (diameter_px, light), model.n_points
 
         def work() -> BeadCentring:
             from tiltwright.engine.fiducials.fill import BeadCentring
@@ -56,7 +72,7 @@ class Centring(QObject):
         """
         tool, session = self.tool, self._session
         if tool is None:
-            session.failed.emit("Autocentering is not ready yet; try again in a moment")
+            session.failed.emit(self._why_not)
             return False
 
         def done(result: Found | None) -> None:

@@ -64,6 +64,7 @@ class Fixer(QObject):
         panel.search_changed.connect(self._search_changed)
         session.model_changed.connect(self._model_changed)
         session.solved.connect(self._show_progress)
+        session.failed.connect(lambda _: panel.set_working(Command.FILL_ALL, False))
 
     def ask(self, command: Command) -> None:
         """Do what a button says."""
