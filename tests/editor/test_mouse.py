@@ -214,7 +214,7 @@ def test_movie_left_sets_the_current_point(person):
     assert np.allclose(person.window.zap.looked, raw)
     assert person.session.undo_stack.count() == 0
     x = raw[0] + (person.model.size_px[0] - 1) / 2
-    assert person.window.info.x.text().startswith(f"{x:.2f}")
+    assert person.window.info.at_x.text().startswith(f"{x:.2f}")
 
 
 @pytest.mark.parametrize(("button", "way"), [(MIDDLE, 1), (RIGHT, -1)])

@@ -95,7 +95,7 @@ def test_the_model_view_turns_moves_and_picks(person):
     assert np.allclose(view.rotation, turned)
     assert view.shift != (0.0, 0.0)
     contour = 6
-    points = view.screen(contour)
+    points = view.points_on_screen(contour)
     inside = [
         k for k, (x, y) in enumerate(points)
         if 0 < x < view.width() and 0 < y < view.height()

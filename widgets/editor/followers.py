@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tiltwright.engine.curation.worklist import Item
     from tiltwright.engine.model.edits import Edit
 
-_SETTLE_MS = 60
+_SETTLE_MS = 120
 """Pictures wait so long for the next edit or step."""
 _THUMB_DIAMETERS = 2.0
 _SLAB = 192, 96
@@ -91,7 +91,7 @@ class Followers(QObject):
         predicted = snapshot.predicted_px if snapshot is not None else None
         c = colours()
         colour = c.surface_top if model.surface[contour] == 1 else c.surface_bottom
-        session.live_lane.request(
+        session.slow_lane.request(
             (id(self), "strip"), lambda: crops_of(series, model, contour, predicted),
             lambda crops: self.strip.set_crops(
                 crops, series.tilt_deg.tolist(), model.diameter_px, colour
@@ -164,7 +164,7 @@ class Followers(QObject):
             if session.model is snapshot.model:
                 self.worklist.set_items(items)
 
-        session.live_lane.request((id(self), "worklist"), work, done, later=True)
+        session.slow_lane.request((id(self), "worklist"), work, done, later=True)
 
     def _selected(self, item: Item) -> None:
         session = self._session
@@ -183,7 +183,7 @@ class Followers(QObject):
             if session.model is snapshot.model:
                 self.worklist.set_effect(item.key, -effect.leave_one_out_change_px)
 
-        session.live_lane.request((id(self), "effect"), work, done, later=True)
+        session.slow_lane.request((id(self), "effect"), work, done, later=True)
 
     def _accepted(self, item: Item) -> None:
         session, snapshot, tool = self._session, self._session.snapshot, self._centring.tool
@@ -228,4 +228,4 @@ class Followers(QObject):
             for key, data in found:
                 self.worklist.set_picture(key, data)
 
-        session.live_lane.request((id(self), "thumbnails"), work, done, later=True)
+        session.slow_lane.request((id(self), "thumbnails"), work, done, later=True)

@@ -49,11 +49,11 @@ class InfoPanel(QWidget):
         grid.setHorizontalSpacing(6)
         grid.setVerticalSpacing(2)
         self.object, self.contour, self.point = (QSpinBox(self) for _ in range(3))
-        self.x, self.y = QLabel(self), QLabel(self)
+        self.at_x, self.at_y = QLabel(self), QLabel(self)
         self.z = QSpinBox(self)
         rows = (
-            ("Object", self.object, "X", self.x),
-            ("Contour", self.contour, "Y", self.y),
+            ("Object", self.object, "X", self.at_x),
+            ("Contour", self.contour, "Y", self.at_y),
             ("Point", self.point, "Z", self.z),
         )
         for k, (name, spin, axis, place) in enumerate(rows):
@@ -66,7 +66,7 @@ class InfoPanel(QWidget):
         self.object.setSpecialValueText("")
         self.object.setRange(1, 1)
         self.object.setSuffix(" / 1")
-        self.x.setMinimumWidth(self.fontMetrics().horizontalAdvance("0000.00 / 0000"))
+        self.at_x.setMinimumWidth(self.fontMetrics().horizontalAdvance("0000.00 / 0000"))
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
 
@@ -144,7 +144,7 @@ class InfoPanel(QWidget):
 
     def set_position(self, x: float, y: float, size: tuple[int, int], where: str) -> None:
         """Show a position in raw pixels, from 1 as 3dmod counts; ``where`` it comes from."""
-        for label, value, total in ((self.x, x, size[0]), (self.y, y, size[1])):
+        for label, value, total in ((self.at_x, x, size[0]), (self.at_y, y, size[1])):
             number = f"{value:.2f}" if value == value else "–"
             label.setText(f"{number} / {total}")
             label.setToolTip(where)

@@ -110,7 +110,7 @@ class ModelView(QWidget):
             self._current = contour
             self.update()
 
-    def screen(self, contour: int) -> Floats:
+    def points_on_screen(self, contour: int) -> Floats:
         """Screen positions of the points of a track, ``(n, 2)``."""
         return self._project(self._tracks[contour][0])
 
@@ -220,7 +220,7 @@ class ModelView(QWidget):
         """Contour and view of the nearest point on the screen, within reach."""
         best, found = PICK_PX, None
         for k in range(len(self._tracks)):
-            at = self.screen(k)
+            at = self.points_on_screen(k)
             if not len(at):
                 continue
             way = np.hypot(*(at - [x, y]).T)
