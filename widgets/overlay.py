@@ -1,6 +1,7 @@
 """What is drawn over an image: layers of circles, lines, arrows and text in index coordinates.
 
-A layer is one immutable value drawn as one path, so that hundreds of beads cost what one does.
+A layer is one immutable value. Its shapes are drawn one by one: Qt needs seven times as long for
+the path of 150 circles as for 150 circles, and a hundred times as long for that of lines.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PyQt6.QtCore import QPointF, QRectF, Qt
+from PyQt6.QtCore import QLineF, QPointF, QRectF, Qt
 from PyQt6.QtGui import QColor, QFontMetricsF, QPainter, QPainterPath, QPen, QPolygonF
 
 from tiltwright.widgets.viewport import Viewport, round_length
@@ -34,10 +35,16 @@ def _screen(xy: Positions, port: Viewport) -> Positions:
 
 def _pen(colour: str, width: float, dashed: bool) -> QPen:
     pen = QPen(QColor(colour), width)
-    pen.setCapStyle(Qt.PenCapStyle.RoundCap)
+    # Round caps take five times as long to draw.
+    pen.setCapStyle(Qt.PenCapStyle.FlatCap if dashed else Qt.PenCapStyle.SquareCap)
     if dashed:
         pen.setDashPattern([4.0, 3.0])
     return pen
+
+
+def _draw_lines(painter: QPainter, ends: Positions) -> None:
+    """Lines ``(n, 2, 2)`` in screen positions."""
+    painter.drawLines([QLineF(*a, *b) for a, b in ends.tolist()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +59,14 @@ class Circles:
     least_screen_px: float = 8.0
 
     def paint(self, painter: QPainter, port: Viewport) -> None:
-        """Draw them as one path."""
+        """Draw those in sight."""
         radius = max(self.diameter_px * port.zoom, self.least_screen_px) / 2
         at = _screen(self.xy, port).reshape(-1, 2)
         inside = (at > -radius).all(-1) & (at < [port.width + radius, port.height + radius]).all(-1)
-        path = QPainterPath()
-        for x, y in at[inside].tolist():
-            path.addEllipse(QPointF(x, y), radius, radius)
         painter.setPen(_pen(self.colour, self.width, self.dashed))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPath(path)
+        for x, y in at[inside].tolist():
+            painter.drawEllipse(QPointF(x, y), radius, radius)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +79,10 @@ class Lines:
     dashed: bool = False
 
     def paint(self, painter: QPainter, port: Viewport) -> None:
-        """Draw them as one path."""
+        """Draw them."""
         ends = np.asarray(self.ends, np.float64).reshape(-1, 2, 2)
-        path = QPainterPath()
-        for a, b in _screen(ends[np.isfinite(ends).all((1, 2))], port).tolist():
-            path.moveTo(*a)
-            path.lineTo(*b)
         painter.setPen(_pen(self.colour, self.width, self.dashed))
-        painter.drawPath(path)
+        _draw_lines(painter, _screen(ends[np.isfinite(ends).all((1, 2))], port))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,23 +97,19 @@ class Arrows:
     head_px: float = 8.0
 
     def paint(self, painter: QPainter, port: Viewport) -> None:
-        """Draw shafts and heads as one path."""
+        """Draw shafts and heads."""
         good = np.isfinite(self.start).all(-1) & np.isfinite(self.offset).all(-1)
         start = _screen(self.start[good], port)
         step = self.offset[good] * self.scale * [port.zoom, -port.zoom]
         length = np.hypot(*step.T)
-        path = QPainterPath()
-        for (x, y), (dx, dy), size in zip(start, step, length, strict=True):
-            if size < 0.5:
-                continue
-            path.moveTo(x, y)
-            path.lineTo(x + dx, y + dy)
-            head = min(self.head_px, size) / size
-            for side in (0.5, -0.5):
-                path.moveTo(x + dx, y + dy)
-                path.lineTo(x + dx - head * (dx - side * dy), y + dy - head * (dy + side * dx))
+        long = length >= 0.5
+        start, step, length = start[long], step[long], length[long]
+        tip = start + step
+        back = np.minimum(self.head_px, length)[:, None] / length[:, None] * step
+        aside = back[:, ::-1] * [-0.5, 0.5]
+        lines = [(start, tip), (tip, tip - back + aside), (tip, tip - back - aside)]
         painter.setPen(_pen(self.colour, self.width, False))
-        painter.drawPath(path)
+        _draw_lines(painter, np.concatenate([np.stack(pair, 1) for pair in lines]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,9 @@ class SeriesImages(QWidget):
     clicked : (view, raw x, raw y about the centre, button, modifiers)
     """
 
+    view_class: type[ImageView] = ImageView
+    """What shows the pictures; derived classes may have another one."""
+
     view_shown = pyqtSignal(int)
     rendered = pyqtSignal()
     hovered = pyqtSignal(str)
@@ -81,7 +84,7 @@ class SeriesImages(QWidget):
         self._current, self._way = 0, 1
         self._left_out = np.zeros(0, np.bool_)
         self._linking = False
-        self._panes = [_Pane(ImageView(self)), _Pane(ImageView(self))]
+        self._panes = [_Pane(self.view_class(self)), _Pane(self.view_class(self))]
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(2)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tiltwright.engine.model.fiducial_model import FiducialModel
     from tiltwright.widgets.series_source import SeriesSource
 
-_RIM = 1.3
+RIM = 1.3
 """Circles are so much wider than the beads, to leave them in sight."""
 
 
@@ -26,7 +26,7 @@ def bead_layers(source: SeriesSource, view: int, model: FiducialModel | None) ->
     """Circles about the beads of a view: green bottom, magenta top, dashed where filled in."""
     if model is None or view >= model.n_views:
         return []
-    diameter = model.diameter_px / source.series.frame.scale * _RIM
+    diameter = model.diameter_px / source.series.frame.scale * RIM
     there = np.isfinite(model.xy[:, view]).all(-1)
     palette = colours()
     layers: list[Layer] = []

@@ -223,6 +223,9 @@ def _fit(image, xy, profile, radius, search, bank, info, out, amp, ok):  # type:
                     table, profile, radius, cx - qx + half, cy - qy + half, x0, x1, y0, y1
                 )
                 a += (c0 - a * s0) / info[0]
+                # nothing is left where the same bead is given twice
+                if a == 0.0:
+                    break
                 gx, gy = c1 / a - s1, c2 / a - s2
                 sx = min(max((info[2] * gx - info[3] * gy) / det, -0.7), 0.7)
                 sy = min(max((info[1] * gy - info[3] * gx) / det, -0.7), 0.7)

@@ -37,6 +37,8 @@ class Aligned:
     candidates: list[tuple[str, float, int]]
     beyond: list[tuple[int, int, float]] = field(default_factory=list)
     """Contour, view and deviation of the points beyond the residual criterion, worst first."""
+    start: ViewGeometry | None = None
+    """About which the solution's variables vary; ``None`` is the nominal geometry."""
 
 
 class FiducialAlignment(Protocol):
@@ -278,7 +280,8 @@ class FiducialAlignment(Protocol):
             f"mean residual {solution.mean_residual_px:.3f} px, leave-one-out "
             f"{solution.leave_one_out_px:.3f} px"
         )
-        return Aligned(solution, geometry, xyz, np.asarray(surface, np.int64), candidates, beyond)
+        side = np.asarray(surface, np.int64)
+        return Aligned(solution, geometry, xyz, side, candidates, beyond, start)
 
 
 def list_beyond(sd: npt.NDArray[np.float64], criterion: float) -> list[tuple[int, int, float]]:

@@ -26,6 +26,7 @@ from tiltwright.engine.solve.system import (
     translations,
     unpacked,
 )
+from tiltwright.engine.solve.triangulate import triangulate
 from tiltwright.engine.solve.variables import N_KINDS, Variables, linear_maps, stacked
 
 Bools = npt.NDArray[np.bool_]
@@ -147,6 +148,17 @@ def _resume(warm: Solution, base: Floats, seen: Bools, maps: list[Floats]) -> Fl
     )  # fmt: skip
 
 
+def solved_maps(variables: Variables, tilt_deg: Floats, prior: Prior | None) -> list[Floats]:
+    """The linear maps of a solve, see :func:`~tiltwright.engine.solve.variables.linear_maps`."""
+    maps = linear_maps(variables, tilt_deg)
+    if prior is not None:
+        # The prior holds offset and scale, so that the least tilted view need not be held.
+        for kind, choice in ((3, variables.magnification), (4, variables.tilt)):
+            if choice == "all":
+                maps[kind] = np.eye(len(tilt_deg))
+    return maps
+
+
 def solve(
     tracks: Floats,
     tilt_deg: npt.ArrayLike,
@@ -216,12 +228,7 @@ def solve(
     xy = np.where(measured[..., None], xy_all[np.ix_(rows, seen)], np.nan)
     root = _relative(sigma_px, finite)[np.ix_(rows, seen)]
     precision = root**2 * measured
-    maps = linear_maps(variables, tilt[seen])
-    if prior is not None:
-        # The prior holds offset and scale, so that the least tilted view need not be held.
-        for kind, choice in ((3, variables.magnification), (4, variables.tilt)):
-            if choice == "all":
-                maps[kind] = np.eye(len(base))
+    maps = solved_maps(variables, tilt[seen], prior)
     g = stacked(maps)
     freedom = 1 - (g.shape[1] + 3 * len(xy) - 3) / (2 * measured.sum())
     freedom = float(np.sqrt(max(freedom, 0.05)))
@@ -242,11 +249,14 @@ def solve(
         q[: len(dq)] = dq
     else:
         q = _resume(warm, base, seen, maps)
-        own = System(base + (g @ q).reshape(base.shape), xyz, xy, w, csr_array(g)).own
+        p = base + (g @ q).reshape(base.shape)
+        own = System(p, xyz, xy, w, csr_array(g)).own
         block = own[:, :, :3] + RIDGE * np.trace(own[:, :, :3], axis1=1, axis2=2)[
             :, None, None
         ] * np.eye(3)
         xyz = np.linalg.solve(block, -own[:, :, 3:])[:, :, 0]
+        if robust:
+            xyz = triangulate(p, xyz, xy, measured)
 
     def parameters(q: Floats) -> Floats:
         return base + (g @ q).reshape(base.shape)

@@ -95,10 +95,16 @@ class System:
         return dq, dx
 
 
-def loo_distances(
-    p: Floats, xyz: Floats, xy: Floats, w: Floats, error: Floats, g: Floats, prior: Floats
-) -> Floats:
-    """Leave-one-out distances, ``(n_points, n_views)``."""
+def prediction_blocks(
+    p: Floats, xyz: Floats, xy: Floats, w: Floats, g: Floats, prior: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """What the covariance of every predicted position is made of.
+
+    Returns
+    -------
+    blocks (n_views, 7, 7), mixed (n_points, n_views, 7, 3), back, inverse (n_points, 3, 3)
+        Covariance of each view; of views with points; of points, by the views and their own.
+    """
     n, v = w.shape
     sparse = csr_array(g)
     system = System(p, xyz, xy, w, sparse)
@@ -108,8 +114,16 @@ def loo_distances(
     blocks = gc.reshape(v, N_KINDS, -1) @ np.swapaxes(g.reshape(v, N_KINDS, -1), 1, 2)
     b = np.matmul(system.inverse, system.w)
     flat = b.reshape(n * 3, -1)
-    mixed = (gc @ flat.T).reshape(v, N_KINDS, n, 3).transpose(2, 0, 1, 3).copy()
-    back = np.matmul((flat @ cov).reshape(n, 3, -1), np.swapaxes(b, 1, 2))
-    out = np.empty((n, v))
-    leave_one_out(p, xyz, w, error, blocks, mixed, back, system.inverse, out)
+    mixed: Floats = (gc @ flat.T).reshape(v, N_KINDS, n, 3).transpose(2, 0, 1, 3).copy()
+    back: Floats = np.matmul((flat @ cov).reshape(n, 3, -1), np.swapaxes(b, 1, 2))
+    inverse: Floats = np.asarray(system.inverse, np.float64)
+    return blocks, mixed, back, inverse
+
+
+def loo_distances(
+    p: Floats, xyz: Floats, xy: Floats, w: Floats, error: Floats, g: Floats, prior: Floats
+) -> Floats:
+    """Leave-one-out distances, ``(n_points, n_views)``."""
+    out = np.empty(w.shape)
+    leave_one_out(p, xyz, w, error, *prediction_blocks(p, xyz, xy, w, g, prior), out)
     return out

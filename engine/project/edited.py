@@ -1,0 +1,135 @@
+"""The fiducial model of a run as a person edits it: versions beside its results."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
+from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.project.results import Results
+from tiltwright.engine.project.run import Source
+from tiltwright.engine.project.versions import Version, list_versions, open_version, save_version
+
+
+def model_to_edit(project: Results, number: int, name: str) -> Source | None:
+    """The model of a series that a run made or stands on, the nearest above.
+
+    An alignment hands its model on with the gaps filled; what is edited is the one that it took.
+    """
+    waiting, seen = [number], {number}
+    while waiting:
+        run = project.runs[waiting.pop(0)]
+        takes = [s for port, s in run.inputs.items() if port == "fiducial_model"]
+        if takes and takes[0].run in project.runs:
+            return model_to_edit(project, takes[0].run, name)
+        for port, items in run.outputs.items():
+            if items.get(name, {}).get("kind") == "fiducial_model":
+                return Source(run.id, port)
+        waiting += [p for p in project.parents(run.id) if p not in seen]
+        seen.update(waiting)
+    return None
+
+
+class EditedModel:
+    """Versions of one model of a project; the newest is the run's result.
+
+    What was computed is kept as the first version. The files of versions lie beside the results
+    of the run, so that computing it again, which makes an automatic model again, keeps them.
+
+    Parameters
+    ----------
+    source : Source
+        The output that is edited.
+    series : TiltSeries
+        It belongs to.
+    """
+
+    def __init__(self, project: Results, source: Source, name: str, series: TiltSeries) -> None:
+        self._project, self._source, self._name, self._series = project, source, name, series
+
+    @property
+    def folder(self) -> Path:
+        """Where the versions lie."""
+        return self._project.folder_of(self._source.run) / "edited" / self._name
+
+    @property
+    def journal(self) -> Path:
+        """Where unsaved edits are kept."""
+        return self.folder / "edits.journal"
+
+    def load(self) -> FiducialModel:
+        """The model as it is; raises :class:`InputError`."""
+        model: FiducialModel = self._project.item(self._source, self._name)
+        return model
+
+    def save(self, model: FiducialModel, note: str, numbers: Mapping[str, Any]) -> Version:
+        """Write a new version and make it the result of the run.
+
+        What depends on the run is out of date afterwards.
+
+        Raises
+        ------
+        InputError
+            Read-only, the run is at work, or the files cannot be written.
+        """
+        project = self._project
+        project.check_writable()
+        run = project.runs[self._source.run]
+        if run.status in ("running", "queued"):
+            raise InputError(f"{run.label}: is {run.status}; save when it has finished")
+        if not list_versions(self.folder):
+            self._write(self.load(), "as computed", {})
+        version = self._write(model, note, numbers)
+        place = project.place(run)
+        stem = version.path / version.name
+        measured, points = Path(f"{stem}.fid"), Path(f"{stem}_points.csv")
+        whole = Path(f"{stem}_nogaps.fid")
+        record = run.outputs[self._source.port][self._name]
+        changed = record | {
+            "fid": place.name(whole if whole.exists() else measured),
+            "measured": place.name(measured), "points": place.name(points),
+            "diameter_px": model.diameter_px, "n_tracks": model.n_tracks,
+            "n_points": model.n_points, "n_filled": int((model.flag == Flag.FILLED).sum()),
+        }  # fmt: skip
+        said = run.notes.get(self._name, [])
+        run.outputs[self._source.port][self._name] = changed
+        run.notes[self._name] = [
+            *(line for line in said if not line.startswith(_EDITED)),
+            f"{_EDITED} version {version.number}" + (f", {note}" if note else ""),
+        ]
+        try:
+            project.save(run)
+        except InputError:
+            run.outputs[self._source.port][self._name] = record
+            run.notes[self._name] = said
+            raise
+        return version
+
+    def versions(self) -> list[Version]:
+        """All versions, the oldest first; raises :class:`InputError`."""
+        return list_versions(self.folder)
+
+    def open(self, version: Version) -> FiducialModel:
+        """The model of a version; raises :class:`InputError`."""
+        return open_version(version, self._series)
+
+    def _write(self, model: FiducialModel, note: str, numbers: Mapping[str, Any]) -> Version:
+        return save_version(
+            self.folder, self._name, model, self._series, author=_author(), note=note,
+            numbers=numbers,
+        )  # fmt: skip
+
+
+_EDITED = "edited by hand:"
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # An account without a name.
+        return ""

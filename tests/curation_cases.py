@@ -1,0 +1,75 @@
+"""Models of known truth for the tests of the fiducial editor's engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tiltwright.engine.fiducials.fill import BeadCentring
+from tiltwright.engine.geometry.projection import ViewGeometry
+from tiltwright.engine.model.fiducial_model import FiducialModel
+from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.simulate.series import SeriesSpec, simulate_series
+
+SIZE = (1440, 1024)
+AXIS = 84.5
+
+
+def bare_series(n_views=41, size=SIZE, stack=None) -> TiltSeries:
+    """A series without images, nominal angles from -60 to 60 degrees."""
+    nothing = np.broadcast_to(np.float32(0), (n_views, size[1], size[0]))
+    return TiltSeries(
+        Path("phantom.mrc"), nothing if stack is None else stack, np.linspace(-60, 60, n_views),
+        AXIS, 5.0, np.zeros(n_views, np.bool_),
+    )  # fmt: skip
+
+
+def phantom(n=40, n_views=41, noise=0.15, gaps=0.0, seed=0, size=SIZE):
+    """``(series, model, exact positions)`` of beads on two surfaces."""
+    rng = np.random.default_rng(seed)
+    series = bare_series(n_views, size)
+    reach = 0.4 * min(size)
+    xyz = rng.uniform(-reach, reach, (n, 3))
+    xyz[:, 2] = np.where(np.arange(n) % 2, 60, -60) + rng.normal(0, 2, n)
+    g = ViewGeometry(
+        series.tilt_deg + rng.normal(0, 0.15, n_views),
+        AXIS + rng.normal(0, 0.15, n_views),
+        1 + rng.normal(0, 0.0008, n_views),
+        np.zeros(n_views),
+        np.zeros(n_views),
+        rng.normal(0, 10, (n_views, 2)),
+    )
+    exact = g.project(xyz)
+    xy = exact + rng.normal(0, noise, exact.shape)
+    xy[rng.random(exact.shape[:2]) < gaps] = np.nan
+    model = FiducialModel.from_tracks(
+        xy, size, 18.0, surface=np.arange(n) % 2, sigma_px=np.full((n, n_views), 0.1)
+    )
+    return series, model, exact
+
+
+def simulated(seed=3, n_views=25, n_beads=16):
+    """``(series, model, exact positions)`` of simulated images, points centred on them."""
+    spec = SeriesSpec(
+        seed=seed, nx=480, ny=360, n_views=n_views, n_beads=n_beads, shift_step_sd_px=2.0
+    )
+    made = simulate_series(spec)
+    stack = np.stack([made.view(v) for v in range(n_views)])
+    series = TiltSeries(
+        Path("simulated.mrc"), stack, np.asarray(made.nominal_deg, np.float64), spec.axis_deg,
+        spec.pixel_size_a, np.zeros(n_views, np.bool_),
+    )  # fmt: skip
+    exact = made.geometry.project(made.beads_xyz)
+    diameter = 10 * spec.bead_diameter_nm / spec.pixel_size_a
+    centring = BeadCentring(stack, series.frame, diameter)
+    centring.learn(exact)
+    xy, sigma = np.full_like(exact, np.nan), np.full(exact.shape[:2], np.nan)
+    for v in range(n_views):
+        found = centring.centre(v, exact[:, v], 2.0, exact[:, v])
+        apart = np.hypot(*(exact[:, None, v] - exact[None, :, v]).transpose(2, 0, 1))
+        alone = (apart + 1e9 * np.eye(n_beads)).min(1) > 1.3 * diameter
+        good = found.ok & (found.score > 6) & alone
+        xy[good, v], sigma[good, v] = found.xy[good], found.sigma_px[good]
+    model = FiducialModel.from_tracks(xy, series.size, diameter, sigma_px=sigma)
+    return series, model, exact

@@ -1,0 +1,135 @@
+"""What a person does before the editor, and where its files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PyQt6.QtCore import QEvent, QPointF, Qt
+from PyQt6.QtGui import QMouseEvent
+from PyQt6.QtWidgets import QApplication
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.model.edits import MovePoints
+from tiltwright.engine.model.fiducial_model import FiducialModel
+from tiltwright.engine.project.versions import list_versions, open_version, save_version
+from tiltwright.widgets.editor.current import Current
+from tiltwright.widgets.editor.editor_window import EditorWindow
+
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
+MODEL = Path(__file__).parent / "data" / "position14.fid"
+DIAMETER_A = 100.0
+
+
+@dataclass
+class Folder:
+    """The files of a model in a folder."""
+
+    folder: Path
+    series: object
+    fails: bool = False
+    saved: list = field(default_factory=list)
+
+    @property
+    def journal(self):
+        return self.folder / "edits.journal"
+
+    def save(self, model, note, numbers):
+        if self.fails:
+            raise InputError("disk: no space left")
+        made = save_version(self.folder, "P14", model, self.series, note=note, numbers=numbers)
+        self.saved.append(made)
+        return made
+
+    def versions(self):
+        return list_versions(self.folder)
+
+    def open(self, version):
+        return open_version(version, self.series)
+
+
+class Person:
+    """What a person does with mouse and keys."""
+
+    def __init__(self, qtbot, window: EditorWindow) -> None:
+        self.qtbot, self.window = qtbot, window
+
+    @property
+    def session(self):
+        return self.window.session
+
+    @property
+    def model(self) -> FiducialModel:
+        return self.window.session.model
+
+    @property
+    def log(self) -> str:
+        return self.window.layout_.messages.toPlainText()
+
+    def wait(self, what) -> None:
+        self.qtbot.waitUntil(what, timeout=20_000)
+
+    def settle(self) -> None:
+        """Until the numbers are those of the model and the picture that of the view."""
+        w = self.window
+        self.wait(lambda: w.session.up_to_date and w.session.live_lane.idle)
+        self.wait(lambda: w.zap.view_shown == w.session.current.view)
+
+    def key(self, key, modifiers=Qt.KeyboardModifier.NoModifier) -> None:
+        self.qtbot.keyClick(self.window.zap.view, key, modifiers)
+        self.wait(lambda: self.window.zap.view_shown == self.window.session.current.view)
+
+    def screen(self, contour: int, view: int | None = None) -> QPointF:
+        """Where a point lies on the screen."""
+        view = self.window.session.current.view if view is None else view
+        return QPointF(*self.window.zap.screen_of(contour, view))
+
+    def at_raw(self, xy) -> QPointF:
+        """Where a raw position about the centre lies on the screen."""
+        zap = self.window.zap
+        x, y = zap.images.source.from_raw(zap.view_shown, np.asarray(xy, float))
+        return zap.view.to_screen(float(x), float(y))
+
+    def raw_at(self, at: QPointF):
+        zap = self.window.zap
+        return zap.images.source.to_raw(zap.view_shown, zap.view.to_image(at))
+
+    def press(self, at: QPointF, button, modifiers=Qt.KeyboardModifier.NoModifier) -> None:
+        self._mouse(QEvent.Type.MouseButtonPress, at, button, button, modifiers)
+
+    def move(self, at: QPointF, held=Qt.MouseButton.NoButton) -> None:
+        none, plain = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
+        self._mouse(QEvent.Type.MouseMove, at, none, held, plain)
+
+    def release(self, at: QPointF, button, modifiers=Qt.KeyboardModifier.NoModifier) -> None:
+        none = Qt.MouseButton.NoButton
+        self._mouse(QEvent.Type.MouseButtonRelease, at, button, none, modifiers)
+
+    def click(
+        self, at: QPointF, button=Qt.MouseButton.LeftButton,
+        modifiers=Qt.KeyboardModifier.NoModifier,
+    ) -> None:  # fmt: skip
+        self.press(at, button, modifiers)
+        self.release(at, button, modifiers)
+
+    def _mouse(self, kind, at, button, buttons, modifiers) -> None:
+        # QTest rounds to whole pixels; positions of beads are fractions.
+        view = self.window.zap.view
+        event = QMouseEvent(kind, at, QPointF(view.mapToGlobal(at.toPoint())), button, buttons,
+                            modifiers)  # fmt: skip
+        QApplication.sendEvent(view, event)
+
+    def go(self, contour: int, view: int) -> None:
+        """Begin at a point."""
+        self.window.session.go(Current(view, contour, view))
+        self.settle()
+
+
+def nudge(person, n: int, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    for contour in rng.integers(0, 40, n):
+        view = int(np.flatnonzero(person.model.flag[contour])[3])
+        person.session.go(Current(view, int(contour), view))
+        x, y = person.model.xy[contour, view] + rng.normal(size=2)
+        person.session.do(MovePoints(((int(contour), view, float(x), float(y)),)))

@@ -1,0 +1,1 @@
+"""The fiducial editor and its Bead Fixer."""

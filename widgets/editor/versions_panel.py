@@ -1,0 +1,126 @@
+"""The versions of a model: what each was, and how two of them differ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PyQt6.QtCore import Qt, pyqtSignal
+from PyQt6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QLineEdit,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from tiltwright.widgets.styled import MutedLabel
+
+if TYPE_CHECKING:
+    from tiltwright.engine.project.versions import Version
+
+_COLUMNS = ("#", "time", "author", "note", "mean px", "leave-one-out px", "points")
+_NUMBERS = ("mean_residual_px", "leave_one_out_px", "n_points")
+
+
+class VersionsPanel(QWidget):
+    """Every save is a version that stays.
+
+    Signals
+    -------
+    save_asked : (note)
+    opened : (Version)
+        Take its points into the editor, as an edit that can be undone.
+    compared : (Version)
+        Compare it with the model as it is.
+    """
+
+    save_asked = pyqtSignal(str)
+    opened = pyqtSignal(object)
+    compared = pyqtSignal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._versions: list[Version] = []
+        self.note = QLineEdit(self)
+        self.note.setPlaceholderText("Note for the next version")
+        self.note.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.save_button = self._button("Save version", "Write a new version (S)")
+        self.open_button = self._button("Open", "Take its points into the editor; can be undone")
+        self.compare_button = self._button("Compare", "How it differs from the model as it is")
+        self.table = QTableWidget(0, len(_COLUMNS), self)
+        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setShowGrid(False)
+        down, across = self.table.verticalHeader(), self.table.horizontalHeader()
+        assert down is not None
+        assert across is not None
+        down.setVisible(False)
+        across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.words = MutedLabel("", self)
+        top, bottom = QHBoxLayout(), QHBoxLayout()
+        top.addWidget(self.note, 1)
+        top.addWidget(self.save_button)
+        bottom.addWidget(self.words, 1)
+        bottom.addWidget(self.compare_button)
+        bottom.addWidget(self.open_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.setSpacing(3)
+        column.addLayout(top)
+        column.addWidget(self.table, 1)
+        column.addLayout(bottom)
+        self.save_button.clicked.connect(lambda: self.save_asked.emit(self.note.text()))
+        self.note.returnPressed.connect(lambda: self.save_asked.emit(self.note.text()))
+        self.open_button.clicked.connect(lambda: self._with_chosen(self.opened))
+        self.compare_button.clicked.connect(lambda: self._with_chosen(self.compared))
+        self.table.itemSelectionChanged.connect(self._choose)
+        self.table.itemDoubleClicked.connect(lambda _: self._with_chosen(self.opened))
+        self._choose()
+
+    def _button(self, words: str, tip: str) -> QPushButton:
+        made = QPushButton(words, self)
+        made.setToolTip(tip)
+        made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        return made
+
+    @property
+    def chosen(self) -> Version | None:
+        """The version that is selected."""
+        row = self.table.currentRow()
+        return self._versions[row] if 0 <= row < len(self._versions) else None
+
+    def set_versions(self, versions: Sequence[Version]) -> None:
+        """Show versions, the newest above."""
+        self._versions = sorted(versions, key=lambda v: -v.number)
+        self.table.setRowCount(len(self._versions))
+        for row, version in enumerate(self._versions):
+            when = time.strftime("%d %b %H:%M:%S", time.localtime(version.time))
+            numbers = [version.numbers.get(name) for name in _NUMBERS]
+            cells = [
+                str(version.number), when, version.author, version.note,
+                *(f"{n:.4f}" if isinstance(n, float) else str(n or "") for n in numbers),
+            ]  # fmt: skip
+            for column, words in enumerate(cells):
+                self.table.setItem(row, column, QTableWidgetItem(words))
+        self._choose()
+
+    def say(self, words: str) -> None:
+        """What a comparison found."""
+        self.words.setText(words)
+
+    def _choose(self) -> None:
+        there = self.chosen is not None
+        self.open_button.setEnabled(there)
+        self.compare_button.setEnabled(there)
+
+    def _with_chosen(self, signal: object) -> None:
+        if self.chosen is not None:
+            signal.emit(self.chosen)  # type: ignore[attr-defined]
