@@ -65,7 +65,7 @@ def test_the_iterations_are_those_of_the_textbook(tmp_path, subset, relaxation):
     tilt = np.linspace(-55, 50, 8)
     stack = rng.normal(10, 1, (8, 3, 24)).astype(np.float32)
     req = Request(stack, identity(8), tilt, 9, 0.0, tmp_path / "a.mrc", 5.0, dtype="float32")
-    plan = Iterations(6, subset, relaxation)
+    plan = Iterations(6, subset, relaxation, border=0)
     volume, residual = run(req, plan)
     parts = [np.arange(8)] if not subset else [np.arange(k, 8, 3) for k in range(3)]
     slack = req.shape()[2] - 24
@@ -83,7 +83,7 @@ def test_the_residual_is_that_of_the_result(tmp_path):
     tilt = np.linspace(-40, 40, 7)
     stack = rng.normal(10, 1, (7, 2, 40)).astype(np.float32)
     req = Request(stack, identity(7), tilt, 5, 0.0, tmp_path / "a.mrc", 5.0, dtype="float32")
-    _, residual = run(req, Iterations(4))
+    _, residual = run(req, Iterations(4, border=0))
     total = power = 0.0
     x, z = np.arange(40) - 19.5, np.arange(5) - 2.0
     for y in range(2):
@@ -142,15 +142,16 @@ def test_the_strips_do_not_show(tmp_path, monkeypatch, x_tilt, method):
 
 def test_it_continues_where_it_stopped(tmp_path):
     req = request(tmp_path)
-    whole, residual = run(req, Iterations(8))
+    whole, residual = run(req, Iterations(8, border=0))
     assert (np.diff(residual) < 0).all()
-    half, before = run(req, Iterations(5))
-    rest, after = run(req, Iterations(3, start=Start(half)))
+    half, before = run(req, Iterations(5, border=0))
+    rest, after = run(req, Iterations(3, start=Start(half), border=0))
     assert np.abs(rest - whole).max() < 1e-4 * np.abs(whole).max()
     assert np.allclose(residual, [*before, *after[1:]], rtol=1e-4)
     assert after[0] == pytest.approx(before[-1], rel=1e-4)
     stored = np.rint((half - 0.25) * 300)
-    again, _ = run(req, Iterations(3, start=Start(stored.astype(np.int16), 300.0, 0.25)))
+    start = Start(stored.astype(np.int16), 300.0, 0.25)
+    again, _ = run(req, Iterations(3, start=start, border=0))
     assert np.abs(again - whole).max() < 0.01
 
 
@@ -196,6 +197,21 @@ def test_it_stops_when_nothing_is_gained(tmp_path):
     assert np.allclose(short, full[: len(short)])
 
 
+def test_matter_beyond_the_tomogram_does_not_pile_up_at_its_edge(tmp_path):
+    """Gaussian balls 8 voxels beyond the side, in the way of the tilted views only."""
+    tilt = np.deg2rad(np.linspace(-60, 60, 31))
+    at = np.arange(120) - 59.5
+    views = np.zeros((31, 1, 120), np.float32)
+    for z in (-14, -5, 5, 14):
+        where = 67.5 * np.cos(tilt) + z * np.sin(tilt)
+        views[:, 0] += np.exp(-((at - where[:, None]) ** 2) / 18)
+    req = Request(
+        views, identity(31), np.rad2deg(tilt), 40, 0.0, tmp_path / "a.mrc", 5.0, dtype="float32"
+    )  # fmt: skip
+    edge = [run(req, Iterations(30, border=border))[0][:, :, -6:].std() for border in (0, None)]
+    assert edge[1] < 0.5 * edge[0]
+
+
 def test_subsets_span_the_range_and_hold_all_views():
     order, edges = subset_order(41, 5)
     assert sorted(order) == list(range(41))
@@ -237,6 +253,8 @@ def test_cancelling_is_prompt_and_leaves_no_file(tmp_path):
         {"relaxation": 2.0},
         {"bounds": (1.0, 2.0)},
         {"least_gain": 1.0},
+        {"border": 31},
+        {"border": -32},
         {"mask": np.ones((4, 20, 20))},
         {"start": Start(np.ones((5, 20, 19)))},
     ],

@@ -111,9 +111,9 @@ def table(tmp_path_factory):
 
 def test_without_noise_more_fitting_is_better(table):
     error = {name: table["clean", name][0] for kind, name in table if kind == "clean"}
-    assert error["SIRT 30"] < 0.95 * error["WBP"] < 0.2
-    assert error["SART 15 x 5"] < 0.95 * error["WBP"]
-    assert error["SIRT 30"] < 0.6 * error["SIRT 10"]
+    assert error["SIRT 100"] < error["SIRT 30"] < 0.6 * error["WBP"] < 0.12
+    assert error["SART 15 x 5"] < 0.6 * error["WBP"]
+    assert error["SIRT 30"] < 0.4 * error["SIRT 10"]
     # A pass over eight subsets does as much as several of SIRT.
     assert error["SART 5 x 5"] < 0.6 * error["SIRT 10"]
     # Gridding interpolates no rows: as back-projection, and a little better.
@@ -131,4 +131,4 @@ def test_with_noise_fewer_iterations_are_better(table):
     assert error["SIRT 30, dark"] < 0.7 * error["SIRT 30"]
     fsc = {name: table["noisy", name][1] for kind, name in table if kind == "noisy"}
     assert fsc["SIRT 30, dark"] == max(fsc.values())
-    assert fsc["WBP as SIRT 10"] > fsc["WBP"]
+    assert min(fsc["WBP as SIRT 10"], fsc["SIRT 10"], fsc["SIRT 30"]) > fsc["WBP"] + 0.02

@@ -158,12 +158,12 @@ def _take(
     volume: Any, size: Any, sections: Any, first: Any, taps: Any, scaling: Any, whole: bool,
     out: Any, lines: Any,
 ) -> None:  # fmt: skip
-    n_blocks, n_z, width = size
+    n_blocks, n_z, width, column = size
     flat = lines.reshape(-1)
     for x0 in range(0, out.shape[2], TILE):
         for k in range(out.shape[0]):
             for block in range(n_blocks):
-                at = ((block * n_z + sections[k]) * width + x0) * BLOCK
+                at = ((block * n_z + sections[k]) * width + column + x0) * BLOCK
                 for x in range(0, TILE, LANES):
                     for y in range(0, BLOCK, LANES):
                         to = (1 + block * BLOCK + y) * TILE + x
@@ -189,6 +189,7 @@ def take_sections(
     out: npt.NDArray[Any],
     line: npt.NDArray[np.floating[Any]] | None = None,
     scaling: tuple[float, float] = (1.0, 0.0),
+    column: int = 0,
 ) -> None:
     """Sections of a volume that lies in blocks of slices, moved along y and scaled.
 
@@ -201,6 +202,8 @@ def take_sections(
     out : (n, n_lines, n_x) float32 or int16
     line, scaling
         See :func:`backproject`.
+    column : int
+        The first that is taken.
 
     Raises
     ------
@@ -208,13 +211,14 @@ def take_sections(
         Shapes disagree, or a line lies outside the slices.
     """
     n_blocks, n_z, width, _ = volume.shape
-    fits = len(out) == len(sections) and out.shape[2] <= width and width % TILE == 0
+    # Columns are read by whole tiles.
+    fits = len(out) == len(sections) and 0 <= column <= width - -(-out.shape[2] // TILE) * TILE
     if not fits or out.size == 0 or sections.min() < 0 or sections.max() >= n_z:
         raise InputError(f"sections of shape {out.shape} do not fit a volume {volume.shape}")
     first, taps = _moves(line, out, n_blocks)
     lines = _aligned((n_blocks * BLOCK + 1) * TILE).reshape(-1, TILE)
     _take(
-        volume.reshape(-1), (n_blocks, n_z, width), sections, first, taps,
+        volume.reshape(-1), (n_blocks, n_z, width, column), sections, first, taps,
         (np.float32(scaling[0]), np.float32(scaling[1])), out.dtype.kind == "i", out, lines,
     )  # fmt: skip
 

@@ -6,13 +6,14 @@ doi:10.1016/0022-5193(72)90180-4, all views at once; SART: Andersen & Kak 1984,
 doi:10.1016/0161-7346(84)90008-7, in subsets). ``C`` is one over the number of views, which is what
 the weights of a voxel add up to; ``R`` is one over the path of a ray from face to face, so that
 rays that leave the tomogram by its side, and bring matter from beyond, count less than in the
-textbook. What was not measured (NaN) does not count.
+textbook; most of that goes into a border that is not written. What was not measured (NaN) does not
+count.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +28,7 @@ from tiltwright.engine.recon.backproject import empty_rows, empty_volume, take_s
 from tiltwright.engine.recon.output import Reconstruction, write_strips
 from tiltwright.engine.recon.project import SWEEP_Z, Rays, sweep
 from tiltwright.engine.recon.strips import Geometry, Request, Run, Strips, Views
-from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS
+from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS, TILE
 
 Float32s = npt.NDArray[np.float32]
 
@@ -65,7 +66,10 @@ class Iterations:
     mask : (nz, ny, nx), optional
         Densities are multiplied by it after each update.
     start : Start, optional
-        Continue from there instead of from zero.
+        Continue from there instead of from zero. The border begins as its last columns.
+    border : int, optional
+        Voxels that are added on either side of x while iterating, a multiple of 32; default: about
+        half the thickness. What the rays bring from beyond goes there instead of to the edge.
     """
 
     number: int = 30
@@ -75,6 +79,11 @@ class Iterations:
     least_gain: float = 0.0
     mask: npt.NDArray[Any] | None = None
     start: Start | None = None
+    border: int | None = None
+
+    def width_beyond(self, thickness: int) -> int:
+        """Of the border."""
+        return TILE * math.ceil(thickness / 2 / TILE) if self.border is None else self.border
 
     def check(self, shape: tuple[int, int, int]) -> None:
         """Raise :class:`InputError` naming what is impossible for a tomogram of ``shape``."""
@@ -85,6 +94,8 @@ class Iterations:
             )
         if not self.bounds[0] <= 0 <= self.bounds[1] or not 0 <= self.least_gain < 1:
             raise InputError("iterative reconstruction: bounds must include 0, gain be below 1")
+        if self.border is not None and (self.border < 0 or self.border % TILE):
+            raise InputError(f"iterative reconstruction: border {self.border} is no multiple of 32")
         start = None if self.start is None else self.start.volume
         for name, volume in (("mask", self.mask), ("start", start)):
             if volume is not None and volume.shape != shape:
@@ -99,8 +110,8 @@ class Iterated:
     """A reconstruction and its residual.
 
     ``residual`` ``(n,)`` is the root of ``|b - A x|^2 / |b|^2`` over the rays that cross the
-    tomogram from face to face, each as it was met after the update before it; entry 0 is that of
-    the start.
+    tomogram (with its border) from face to face, each as it was met after the update before it;
+    entry 0 is that of the start.
     """
 
     reconstruction: Reconstruction
@@ -153,6 +164,8 @@ class IteratedStrips(Strips):
         threads = get_num_threads()
         lines = threads * -(-4 // threads) * BLOCK
         super().__init__(geometry, views, per_block, VOLUME_BYTES, lines)
+        self.border = plan.width_beyond(nz)
+        self.width = nx - 2 * self.border
         self.plan, self.units, self.number = plan, plan.number, plan.number
         self.text = "SART" if plan.subset else "SIRT"
         self.needs_sample = plan.least_gain > 0
@@ -233,6 +246,7 @@ class IteratedStrips(Strips):
         start = self.plan.start
         if start is not None:
             self._load(block, y, start.volume, self.volume)
+            # The spare columns beyond stay 0.
             within = self.volume[block, :, : self.geometry.shape[2]]
             within *= np.float32(1 / start.scale)
             within += np.float32(start.offset)
@@ -252,7 +266,8 @@ class IteratedStrips(Strips):
             lines = np.asarray(section[low], np.float32) * (1 - part)
             if part.any():
                 lines += part * np.asarray(section[np.minimum(low + 1, last)], np.float32)
-            into[block, z, : source.shape[2]] = lines.T
+            columns = np.pad(lines, ((0, 0), (self.border, self.border)), mode="edge")
+            into[block, z, : columns.shape[1]] = columns.T
 
     def _sweep(self, monitor: Monitor, block: int, back: int | None, forth: int) -> None:
         pairs = [
@@ -286,7 +301,7 @@ class IteratedStrips(Strips):
     ) -> None:
         """Take sections of the volume."""
         which = np.arange(self.geometry.shape[0])[z]
-        take_sections(self.volume, which, out, line, scaling)
+        take_sections(self.volume, which, out, line, scaling, self.border)
 
 
 def reconstruct_iterative(
@@ -308,7 +323,9 @@ def reconstruct_iterative(
         raise InputError("iterative reconstruction: tilts must be below 90 degrees")
     order, edges = subset_order(len(views), plan.subset)
     views = views.ordered(order)
-    strips = IteratedStrips(request.geometry(views, 1), views, plan, edges)
+    nz, _, nx = request.shape()
+    wide = replace(request, width=nx + 2 * plan.width_beyond(nz))
+    strips = IteratedStrips(wide.geometry(views, 1), views, plan, edges)
     name = f"{strips.text}, {plan.number} iterations"
     done = write_strips(strips, request, name, monitor)
     sums = strips.sums[: strips.number + 1]

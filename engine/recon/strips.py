@@ -233,6 +233,7 @@ class Strips:
         self, geometry: Geometry, views: Views, block_bytes: int, most_bytes: int, lines: int
     ) -> None:
         self.geometry, self.views = geometry, views
+        self.width = geometry.shape[2]
         self.means = np.zeros(geometry.n_views)
         self.xf = np.stack([s @ m for s, m in zip(geometry.shear, views.xf, strict=True)])
         tilted = bool(np.any(geometry.y_shift))
@@ -281,7 +282,7 @@ class Strips:
         """The strip's part of sections ``z``: ``(n_z, n_lines, nx)``."""
         shift = self.geometry.y_shift[z]
         n_lines = min(self.n_lines, self.geometry.shape[1] - y)
-        out = np.empty((len(shift), n_lines, self.geometry.shape[2]), dtype)
+        out = np.empty((len(shift), n_lines, self.width), dtype)
         self.project(z, out, self.before + shift, scaling)
         return out
 
@@ -297,8 +298,8 @@ class Strips:
 
     def sample(self) -> Float32s:
         """The sample in some of the sections, without their moves along y."""
-        nz, _, nx = self.geometry.shape
+        nz = self.geometry.shape[0]
         z = np.unique(np.linspace(0, nz - 1, _SAMPLED_SECTIONS).round().astype(np.intp))
-        out = np.empty((len(z), BLOCK, nx), np.float32)
+        out = np.empty((len(z), BLOCK, self.width), np.float32)
         self.project(z, out)
         return out
