@@ -8,6 +8,8 @@ from typing import Any
 from PyQt6.QtCore import QObject, Qt
 from PyQt6.QtWidgets import QDockWidget, QMainWindow, QWidget
 
+from tiltwright.widgets.styled import Grip
+
 _AREA = Qt.DockWidgetArea
 
 
@@ -38,6 +40,7 @@ class Docks(QObject):
         dock = QDockWidget(title, self._window)
         dock.setObjectName(title)
         dock.setWidget(widget)
+        dock.setTitleBarWidget(Grip(f"{title}: drag to move it; double-click to let it float"))
         self._window.addDockWidget(area, dock)
         return dock
 

@@ -50,5 +50,8 @@ def estimate(project: Project, protocol: type[Protocol], state: FormState) -> st
     if protocol.key in ("preprocess", "xray-eraser"):
         written += 2 * pixels / getattr(state.params, "binning", 1) ** 2
     size = f", about {written / 1e9:.2g} GB" if written >= 5e6 else ""
-    time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    return f"{n} series, about {time}{size}"
+    if seconds < 1:
+        time = "below 1 s"
+    else:
+        time = f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+    return f"{n} series, {time}{size}"

@@ -35,6 +35,7 @@ from tiltwright.widgets.run_box import remaining_text
 from tiltwright.widgets.runs_pane import RunsPane
 from tiltwright.widgets.summary_view import SummaryView
 from tiltwright.widgets.theme import apply_theme
+from tiltwright.widgets.wording import plain_words
 
 TITLE = "Tiltwright"
 _SOON_MS = 30
@@ -292,6 +293,7 @@ class MainWindow(QMainWindow):
         """A line in the status bar, kept in the project log."""
         bar = self.statusBar()
         assert bar is not None
+        text = plain_words(text)
         bar.showMessage(text, 15_000)
         self.summary.project_log.append(text)
 
@@ -301,7 +303,7 @@ class MainWindow(QMainWindow):
         box = QMessageBox(self)
         box.setIcon(QMessageBox.Icon.Warning)
         box.setWindowTitle(TITLE)
-        box.setText(text)
+        box.setText(plain_words(text))
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.open()
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PyQt6.QtCore import QSize, Qt
 from PyQt6.QtGui import QAction, QKeySequence
 from PyQt6.QtWidgets import QMenu, QToolBar
+
+from tiltwright.widgets.icons import drawn_icon
 
 if TYPE_CHECKING:
     from tiltwright.app.main_window import MainWindow
@@ -28,12 +31,12 @@ class Menus:
             "&Import tilt series…", "Ctrl+I", lambda: forms.open_new("import-tilt-series")
         )
         self.wizard = act(
-            "▶ &Wizard", "Ctrl+Shift+W", forms.open_wizard, "From tilt series to tomograms"
+            "&Wizard", "Ctrl+Shift+W", forms.open_wizard, "From tilt series to tomograms"
         )
         self.quit = act("&Quit", "Ctrl+Q", window.close)
         self.preferences = act("&Preferences…", "Ctrl+,", window.open_preferences)
         self.find = act(
-            "⌕ Find a protocol", "", window.catalogue.focus_search, "Search the protocols (Ctrl+F)"
+            "Find a protocol", "", window.catalogue.focus_search, "Search the protocols (Ctrl+F)"
         )
         self.refresh = act("&Refresh", "F5", window.reload, "Read the project's runs anew")
         self.layout = act("&Usual layout", "", window.docks.usual_layout)
@@ -79,6 +82,11 @@ class Menus:
         tools = QToolBar("Tools", window)
         tools.setObjectName("Tools")
         tools.setMovable(False)
+        tools.setIconSize(QSize(16, 16))
+        tools.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        drawn = ((self.import_, "import"), (self.wizard, "wizard"), (self.find, "find"))
+        for action, name in drawn:
+            action.setIcon(drawn_icon(name))
         tools.addActions([self.import_, self.wizard])
         tools.addSeparator()
         window.run_actions.fill_toolbar(tools)

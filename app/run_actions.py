@@ -9,6 +9,8 @@ from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QAction, QKeySequence
 from PyQt6.QtWidgets import QMenu, QToolBar, QWidget
 
+from tiltwright.widgets.icons import drawn_icon
+
 
 @dataclass(frozen=True)
 class _Spec:
@@ -67,6 +69,7 @@ class RunActions:
             keys = f" ({spec.keys})" if spec.keys else ""
             action.setToolTip(f"{spec.tip}{keys}")
             action.setStatusTip(spec.tip)
+            action.setIcon(drawn_icon(spec.name))
             if spec.keys:
                 action.setShortcut(QKeySequence(spec.keys))
             # The keys are those of the runs: in a viewer they mean other things.

@@ -33,6 +33,12 @@ def run_window(project: Path | None = None, *, demo: bool = False) -> int:
     settings = Settings()
     apply_theme(app, settings.preferences().theme == "dark")
     window = MainWindow(settings)
+    screen = app.primaryScreen()
+    if screen is not None:
+        # Never larger than the screen, whose frame takes a few pixels more.
+        room = screen.availableSize()
+        window.resize(min(1600, room.width() - 8), min(1000, room.height() - 36))
+        window.docks.usual_sizes()
     window.restore_layout()
     window.show()
     if project is not None and demo and not (project / "project.json").exists():
