@@ -31,18 +31,25 @@ def protocols() -> dict[str, type[Protocol]]:
 
 def all_protocols() -> dict[str, type[Protocol]]:
     """Every protocol that a project offers, in the order of the catalogue."""
+    from tiltwright.engine.protocols.chimerax import ChimeraX
     from tiltwright.engine.protocols.crop import Crop
     from tiltwright.engine.protocols.ctf_correction import CtfCorrection
     from tiltwright.engine.protocols.ctf_estimation import CtfEstimation
     from tiltwright.engine.protocols.ctf_import import CtfImport
+    from tiltwright.engine.protocols.denoise import Denoise
+    from tiltwright.engine.protocols.dose_filter import DoseFilter
+    from tiltwright.engine.protocols.erase_fiducials import EraseFiducials
     from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
     from tiltwright.engine.protocols.reconstruction_iterative import ReconstructionIterative
+    from tiltwright.engine.protocols.segmentation import Segmentation
     from tiltwright.engine.protocols.simulate import Simulate
     from tiltwright.engine.protocols.xray_eraser import XrayEraser
 
-    extra = {step.key: step for step in (ImportTiltSeries, Simulate, XrayEraser)}
-    ctf = {step.key: step for step in (CtfImport, CtfEstimation, CtfCorrection)}
     chain = protocols()
-    last = {"reconstruction": chain.pop("reconstruction")}
-    later = {step.key: step for step in (ReconstructionIterative, Crop)}
-    return {**extra, **chain, **ctf, **last, **later}
+    reconstruction = chain.pop("reconstruction")
+    steps = (
+        ImportTiltSeries, Simulate, XrayEraser, DoseFilter, *chain.values(), EraseFiducials,
+        CtfImport, CtfEstimation, CtfCorrection, reconstruction, ReconstructionIterative, Crop,
+        Denoise, Segmentation, ChimeraX,
+    )  # fmt: skip
+    return {step.key: step for step in steps}
