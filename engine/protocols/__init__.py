@@ -47,7 +47,7 @@ def all_protocols() -> dict[str, type[Protocol]]:
 
     chain = protocols()
     reconstruction = chain.pop("reconstruction")
-    steps = (
+    steps: tuple[type[Protocol], ...] = (
         ImportTiltSeries, Simulate, XrayEraser, DoseFilter, *chain.values(), EraseFiducials,
         CtfImport, CtfEstimation, CtfCorrection, reconstruction, ReconstructionIterative, Crop,
         Denoise, Segmentation, ChimeraX,
