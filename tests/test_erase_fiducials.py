@@ -1,0 +1,185 @@
+"""Gold erased from simulated views: what is left, what is untouched, and the foreign network."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from tiltwright.engine.errors import DataError, InputError
+from tiltwright.engine.fiducials.gold_fill import fill_gold
+from tiltwright.engine.fiducials.gold_sites import GoldSites, find_gold, gold_probability
+from tiltwright.engine.io.mrc import open_stack
+from tiltwright.engine.model.alignment import Alignment, Fit
+from tiltwright.engine.model.tilt_series import load_tilt_series
+from tiltwright.engine.protocols.base import Context
+from tiltwright.engine.protocols.erase_fiducials import EraseFiducials
+from tiltwright.engine.simulate.series import SeriesSpec, simulate_series, write_series
+
+SPEC = SeriesSpec(
+    seed=5, n_views=21, nx=320, ny=256, n_beads=14, n_vesicles=3, shift_step_sd_px=2.0, carbon=False
+)
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory):
+    """A series with its true alignment, half of the beads in it, and where all beads are."""
+    folder = tmp_path_factory.mktemp("gold")
+    paths = write_series(SPEC, folder, "s")
+    made = simulate_series(SPEC)
+    series = load_tilt_series(paths["stack"], tilt_angles=paths["rawtlt"])
+    n, half = SPEC.n_views, made.beads_xyz[:7]
+    none = np.zeros((7, n))
+    fit = Fit(half, np.zeros(7, int), np.zeros((7, n, 2)), none, none, none, 0, 0, 0)
+    alignment = Alignment.of_geometry(made.geometry, kind="fiducial", fit=fit)
+    return replace(series, alignment=alignment), made.beads_xy.transpose(1, 0, 2)
+
+
+def distances(shape, xy):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return np.min([np.hypot(x - p[0], y - p[1]) for p in xy], axis=0)
+
+
+def contrasts(image, xy, radius):
+    """Mean within each bead less that around it, in SD of the pixels around it."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    out = []
+    for p in xy:
+        if np.all(p > 15) and np.all(p < np.array(image.shape[::-1]) - 15):
+            r = np.hypot(x - p[0], y - p[1])
+            ring = image[(r > radius + 3) & (r < radius + 8)]
+            out.append((image[r < radius].mean() - ring.mean()) / ring.std())
+    return out
+
+
+def test_beads_vanish_and_nothing_else_changes(aligned, tmp_path):
+    series, beads = aligned
+    params = EraseFiducials.Params()
+    out = EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
+    erased = out["tilt_series"]
+    mask = open_stack(tmp_path / "s_gold_mask.mrc")
+    radius, before, after, control = 50 / 11.04, [], [], []
+    rng = np.random.default_rng(1)
+    for v in range(series.n_views):
+        raw, clean = np.asarray(series.stack[v]), np.asarray(erased.images[v])
+        away = distances(raw.shape, beads[v])
+        np.testing.assert_array_equal(raw[mask[v] == 0], clean[mask[v] == 0])
+        assert away[mask[v] == 1].max() < radius + 2.3  # 0.3 px for the centring
+        before += contrasts(raw, beads[v], radius)
+        after += contrasts(clean, beads[v], radius)
+        some = rng.uniform(15, np.array(SPEC.nx) - 80, (60, 2))
+        control += contrasts(clean, [p for p in some if away[int(p[1]), int(p[0])] > 20], radius)
+    print(np.mean(before), np.mean(after), np.std(after), np.std(control))
+    assert np.mean(before) < -3
+    assert abs(np.mean(after)) < 0.2 * np.std(control) + 2 * np.std(after) / np.sqrt(len(after))
+    assert np.std(after) < 1.4 * np.std(control)
+    assert erased.work_path == tmp_path / "s_noGold.mrc"
+    assert erased.images.dtype == np.int16
+
+
+def test_half_of_the_beads_are_found_beside_the_alignment(aligned):
+    series, beads = aligned
+    sites = find_gold(
+        series.images, 100 / 11.04, series.used, geometry=series.alignment.geometry(),
+        xyz=series.alignment.fit.xyz,
+    )  # fmt: skip
+    for v in range(series.n_views):
+        sure = sites[v].xy[sites[v].confidence == 1]
+        away = np.hypot(*(beads[v][:, None] - sure[None]).transpose(2, 0, 1)).min(1)
+        inside = np.all((beads[v] > 5) & (beads[v] < np.array([SPEC.nx, SPEC.ny]) - 6), 1)
+        assert np.median(away[inside]) < 0.2
+        assert np.mean(away[inside] < 1) > 0.9
+
+
+def test_threshold_and_reach_of_the_probability():
+    sites = GoldSites(np.array([[20.0, 20.0], [-30.0, 5.0], [39.5, 39.0]]), np.array([1.0, 1, 0.4]))
+    p = gold_probability((40, 40), sites, 10.0)
+    away = distances((40, 40), sites.xy[[0, 2]])
+    assert p.max() <= 1
+    assert p.min() == 0
+    assert np.all(away[p > 0] <= 7)
+    assert p[20, 25] > 0.9 > p[20, 26] - 1e-3 > 0.4
+    assert p[39, 39] == pytest.approx(0.4, abs=0.01)
+    counts = [(p >= t).sum() for t in (0.1, 0.5, 0.9)]
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_filling_has_the_power_of_its_surroundings():
+    rng = np.random.default_rng(3)
+    from scipy import ndimage
+
+    noise = ndimage.gaussian_filter(rng.standard_normal((300, 300)), 1.2, mode="wrap")
+    image = (500 + 40 * noise / noise.std()).astype(np.float32)
+    image += np.linspace(0, 300, 300, dtype=np.float32)
+    centres = [(y, x) for y in range(25, 290, 40) for x in range(25, 290, 40)]
+    away = distances(image.shape, [(x, y) for y, x in centres])
+    holes = away < 7
+    damaged = np.where(holes, 0, image).astype(np.float32)
+    filled = fill_gold(damaged, holes, 12.0, (1, 2))
+    np.testing.assert_array_equal(filled[~holes], image[~holes])
+    trend = np.linspace(0, 300, 300)
+    inside, truth = (filled - trend)[away < 5], (image - trend)[away < 5]
+    assert inside.mean() == pytest.approx(500, abs=8)
+    assert inside.std() == pytest.approx(truth.std(), rel=0.2)
+    step = np.diff(filled - trend, axis=1)[away[:, 1:] < 5]
+    assert step.std() == pytest.approx(
+        np.diff(image - trend, axis=1)[away[:, 1:] < 5].std(), rel=0.2
+    )
+    np.testing.assert_array_equal(filled, fill_gold(damaged, holes, 12.0, (1, 2)))
+    assert (filled != fill_gold(damaged, holes, 12.0, (1, 3))).any()
+
+
+def test_bad_masks_and_views_are_named():
+    image, mask = np.ones((40, 40), np.float32), np.zeros((40, 40), bool)
+    with pytest.raises(InputError, match="a mask of"):
+        fill_gold(image, mask[:-1], 8.0, (1,))
+    with pytest.raises(InputError, match="more than half"):
+        fill_gold(image, ~mask, 8.0, (1,))
+    image[3, 3] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        fill_gold(image, mask, 8.0, (1,))
+
+
+def test_no_gold_and_too_small_beads_are_said(aligned, tmp_path):
+    series, _ = aligned
+    empty = np.full(series.stack.shape, 100, np.int16)
+    blank = replace(series, stack=empty, alignment=None)
+    with pytest.raises(DataError, match="no gold"):
+        EraseFiducials.run(
+            {"tilt_series": blank}, EraseFiducials.Params(), Context(folder=tmp_path)
+        )
+    params = EraseFiducials.Params(diameter_nm=1.0)
+    with pytest.raises(InputError, match="at least 2 px"):
+        EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_can_tell_where_gold_is(aligned, tmp_path, monkeypatch):
+    """A stand-in for fidder: a threshold on the grey value, with its call and its shapes."""
+    series, _ = aligned
+    monkeypatch.setitem(sys.modules, "torch", None)
+    params = EraseFiducials.Params(method="fidder")
+    with pytest.raises(InputError, match="fidder cannot be used"):
+        EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
+    torch, package, predict = ModuleType("torch"), ModuleType("fidder"), ModuleType("predict")
+    torch.tensor = np.asarray
+    asked = []
+
+    def predict_fiducial_mask(image, pixel_spacing, probability_threshold):
+        asked.append(pixel_spacing)
+        probability = (image < 0.6 * np.median(image)).astype(np.float32)
+        return probability > probability_threshold, probability[None, None]
+
+    predict.predict_fiducial_mask = predict_fiducial_mask
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "fidder", package)
+    monkeypatch.setitem(sys.modules, "fidder.predict", predict)
+    out = EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
+    assert asked == [pytest.approx(11.04)] * series.n_views
+    raw, clean = np.asarray(series.stack[4]), np.asarray(out["tilt_series"].images[4])
+    dark = raw < 0.6 * np.median(raw)
+    assert (clean[dark] < 0.6 * np.median(raw)).mean() < 0.06
+    np.testing.assert_array_equal(clean[~dark], raw[~dark])
