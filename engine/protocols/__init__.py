@@ -31,11 +31,13 @@ def protocols() -> dict[str, type[Protocol]]:
 
 def all_protocols() -> dict[str, type[Protocol]]:
     """Every protocol that a project offers, in the order of the catalogue."""
+    from tiltwright.engine.protocols.chimerax import ChimeraX
     from tiltwright.engine.protocols.crop import Crop
     from tiltwright.engine.protocols.denoise import Denoise
     from tiltwright.engine.protocols.dose_filter import DoseFilter
     from tiltwright.engine.protocols.erase_fiducials import EraseFiducials
     from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
+    from tiltwright.engine.protocols.segmentation import Segmentation
     from tiltwright.engine.protocols.simulate import Simulate
     from tiltwright.engine.protocols.xray_eraser import XrayEraser
 
@@ -43,5 +45,5 @@ def all_protocols() -> dict[str, type[Protocol]]:
         step.key: step
         for step in (ImportTiltSeries, Simulate, XrayEraser, DoseFilter, EraseFiducials)
     }
-    after = {step.key: step for step in (Crop, Denoise)}
+    after = {step.key: step for step in (Crop, Denoise, Segmentation, ChimeraX)}
     return {**extra, **protocols(), **after}
