@@ -31,7 +31,7 @@ class Segmentation(Protocol):
             help="What is looked for, and how thick the mask is.",
         )  # fmt: skip
         threshold: float = parameter(
-            8.0, label="Strength threshold", gt=0,
+            14.0, label="Strength threshold", gt=0,
             help="How much stronger than the background's usual sheets a membrane must be "
             "somewhere. Lower finds more membranes and more noise.",
         )  # fmt: skip

@@ -64,7 +64,7 @@ def find_membranes(
     data: Any,
     thickness_px: float,
     *,
-    threshold: float = 8.0,
+    threshold: float = 14.0,
     weak: float = 0.6,
     least_points: int = 300,
     dark: bool = True,
