@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PyQt6.QtCore import pyqtSignal
+from PyQt6.QtCore import QTimer, pyqtSignal
 from PyQt6.QtWidgets import QVBoxLayout, QWidget
 
 from tiltwright.widgets.editor.hand import Does, Mode
@@ -22,6 +22,8 @@ from tiltwright.widgets.series_images import SeriesImages
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.tilt_series import TiltSeries
+
+_PATIENCE_MS = 40
 
 
 class ZapImages(SeriesImages):
@@ -76,7 +78,13 @@ class ZapPane(QWidget):
         self.navigation.went.connect(session.show_view)
         self.images.view_shown.connect(self._picture_shown)
         self.view.acted.connect(self._act)
-        session.model_changed.connect(lambda _: self.draw())
+        # Painting and solving hold each other up: after an edit the marks wait for the solution,
+        # unless it takes longer than anybody would notice.
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_PATIENCE_MS)
+        self._soon.timeout.connect(self.draw)
+        session.model_changed.connect(lambda _: self._draw_soon())
         session.solved.connect(self.draw)
         session.current_changed.connect(self._follow)
         self.images.set_axis_shown(False)
@@ -144,9 +152,18 @@ class ZapPane(QWidget):
 
     def draw(self) -> None:
         """Draw the marks of the view that is on the screen."""
+        self._soon.stop()
         source = self.images.source
         if source is not None and self._view >= 0:
             self.view.set_layer("marks", *marks(self.scene(), source, self._view))
+
+    def _draw_soon(self) -> None:
+        """Draw with the next solution when one is on its way."""
+        session = self._session
+        if session.live is None or session.up_to_date:
+            self.draw()
+        elif not self._soon.isActive():
+            self._soon.start()
 
     def screen_of(self, contour: int, view: int) -> tuple[float, float]:
         """Where a point lies on the screen; NaN without a picture or a point."""
@@ -166,7 +183,7 @@ class ZapPane(QWidget):
                 self.looked = None
             self.images.show_view(view)
         self._tell_view()
-        self.draw()
+        self._draw_soon()
         self.moved.emit()
 
     def _tell_view(self) -> None:
@@ -211,7 +228,7 @@ class ZapPane(QWidget):
             return
         self._held = None
         self._ways[does](self._view, at)
-        self.draw()
+        self._draw_soon()
 
     def _look(self, view: int, at: tuple[float, float]) -> None:
         self.looked = at
