@@ -93,6 +93,8 @@ class MainWindow(QMainWindow):
             lambda run, port, name: self.open_output(int(run), port, name)
         )
         self.outputs.views_excluded.connect(lambda *_: self.refresh_soon())
+        self.outputs.model_saved.connect(lambda: self.refresh_soon())
+        self.outputs.alignment_asked.connect(self.commands.align_again)
         self.outputs.message.connect(self.say)
         self.outputs.crop_requested.connect(self.forms.open_crop)
         self.outputs.change_requested.connect(

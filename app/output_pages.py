@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PyQt6.QtCore import QObject, pyqtSignal
 from PyQt6.QtWidgets import QWidget
@@ -20,6 +20,9 @@ from tiltwright.engine.project.run import Source
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.quality_table import QualityTable
 
+if TYPE_CHECKING:
+    from tiltwright.app.editor_page import EditorPage
+
 _LEAST_CACHE = 32 << 20
 
 
@@ -30,6 +33,10 @@ class OutputPages(QObject):
     -------
     views_excluded : ()
         A person excluded or kept views of an output; saved already.
+    model_saved : ()
+        A fiducial model was edited: what follows is out of date.
+    alignment_asked : (run)
+        What depends on this run shall be run.
     crop_requested : (Source, SpecimenBox)
     change_requested : (Source, names)
         A step shall be run again for some series of its output.
@@ -38,6 +45,8 @@ class OutputPages(QObject):
     """
 
     views_excluded = pyqtSignal()
+    model_saved = pyqtSignal()
+    alignment_asked = pyqtSignal(int)
     crop_requested = pyqtSignal(object, object)
     change_requested = pyqtSignal(object, object)
     message = pyqtSignal(str)
@@ -140,6 +149,7 @@ class OutputPages(QObject):
         def make() -> QWidget:
             page = SeriesPage(project, source, name, self._lane)
             page.views_excluded.connect(self.views_excluded)
+            page.edit_asked.connect(lambda: self._try_edit(source.run, name))
             page.said.connect(self.message)
             return page
 
@@ -147,6 +157,40 @@ class OutputPages(QObject):
         page = self._workspace.show_page(ident, self._title(source, name), make)
         assert isinstance(page, SeriesPage)
         return page
+
+    def edit_beads(self, number: int, name: str = "") -> EditorPage:
+        """The editor of the fiducial model that a run made or stands on.
+
+        Raises
+        ------
+        InputError
+            There is none, or a file is missing or damaged.
+        """
+        # The editor brings the solver: the window starts without it.
+        from tiltwright.app.editor_page import EditorPage, edited_source
+
+        project = self._project
+        assert project is not None
+        run = project.runs[number]
+        name = name or next(iter(run.series), "")
+        source = edited_source(project, number, name)
+
+        def make() -> QWidget:
+            page = EditorPage(project, source, name, self._lane)
+            page.saved.connect(self.model_saved)
+            page.alignment_asked.connect(self.alignment_asked)
+            return page
+
+        ident = f"editor:{source.run}.{source.port}.{name}"
+        page = self._workspace.show_page(ident, f"Edit {self._title(source, name)}", make)
+        assert isinstance(page, EditorPage)
+        return page
+
+    def _try_edit(self, number: int, name: str) -> None:
+        try:
+            self.edit_beads(number, name)
+        except TiltwrightError as exc:
+            self.message.emit(str(exc))
 
     def _open_tomogram(self, source: Source, name: str) -> TomogramPage:
         project = self._project

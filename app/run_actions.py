@@ -26,6 +26,8 @@ class _Spec:
 _SPECS: tuple[_Spec | None, ...] = (
     _Spec("edit", "Edit…", "E", "Open the form of the run", "one", True),
     _Spec("analyze", "Analyze results…", "A", "Open what the run has made", "one", True),
+    _Spec("edit_beads", "Edit beads…", "Shift+E",
+          "Open the fiducial model of the run in its editor", "one", True),
     _Spec("compare", "Compare results…", "Shift+A",
           "Open a result of the first run with that of the second beside it", "two"),
     None,
@@ -104,8 +106,8 @@ class RunActions:
         running, running_below : bool
             Whether one of them, or of those with what depends on them, runs or waits.
         """
-        reading = {"edit", "analyze", "compare", "select_from", "select_to", "collapse", "copy",
-                   "export", "folder"}  # fmt: skip
+        reading = {"edit", "analyze", "edit_beads", "compare", "select_from", "select_to",
+                   "collapse", "copy", "export", "folder"}  # fmt: skip
         for name, action in self.actions.items():
             needs = self._needs[name]
             enough = project and (

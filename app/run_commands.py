@@ -36,9 +36,9 @@ class RunCommands(QObject):
     def slots(self) -> dict[str, Callable[[], None]]:
         """Name of each action to what it does."""
         names = (
-            "edit", "analyze", "restart_from", "continue_all", "stop", "stop_from", "rename",
-            "comment", "label", "compare", "duplicate", "delete", "select_from", "select_to",
-            "collapse", "copy", "paste", "export", "folder",
+            "edit", "analyze", "edit_beads", "restart_from", "continue_all", "stop", "stop_from",
+            "rename", "comment", "label", "compare", "duplicate", "delete", "select_from",
+            "select_to", "collapse", "copy", "paste", "export", "folder",
         )  # fmt: skip
         slots = {name: self._guarded(getattr(self, name)) for name in names}
         slots["continue"] = self._guarded(lambda: self._start(self._chosen(), "continue"))
@@ -87,6 +87,18 @@ class RunCommands(QObject):
         order = ("tomogram", "fiducial_model", "tilt_series")
         port = next((p for p in order if p in run.outputs), next(iter(run.outputs)))
         self._window.open_output(number, port)
+
+    def edit_beads(self) -> None:
+        """The editor of the fiducial model that the selected run made or stands on."""
+        self._window.docks.workspace.show()
+        self._window.outputs.edit_beads(self._one())
+
+    def align_again(self, number: int) -> None:
+        """Run all that depends on a run, as far as it is out of date."""
+        below = self._project.descendants([number]) - {number}
+        if not below:
+            self._window.say("Nothing depends on this model yet: add a Fiducial alignment")
+        self._start(list(below), "continue")
 
     def compare(self) -> None:
         """Two results of the same series: the first selected run, with the second beside it."""

@@ -14,6 +14,7 @@ from tiltwright.engine.errors import InputError, TiltwrightError
 from tiltwright.engine.model.tilt_series import Bools, TiltSeries
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
+from tiltwright.widgets.actions import button, make_action
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.series_images import Comparison
 from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
@@ -29,6 +30,8 @@ class SeriesPage(TiltSeriesViewer):
     -------
     views_excluded : ()
         Saved already.
+    edit_asked : ()
+        Edit the beads.
     said : (text)
         For the status bar.
 
@@ -39,6 +42,7 @@ class SeriesPage(TiltSeriesViewer):
     """
 
     views_excluded = pyqtSignal()
+    edit_asked = pyqtSignal()
     said = pyqtSignal(str)
 
     def __init__(self, project: Project, source: Source, name: str, lane: Lane) -> None:
@@ -53,9 +57,17 @@ class SeriesPage(TiltSeriesViewer):
         self.compare_with = Choice(
             self._others, "Another result of the same series, side by side or blinking"
         )
-        self._scope_bar = put_bar(
-            self, [("Exclusions apply to", self.scope), ("Compare with", self.compare_with)]
+        edit = make_action(
+            self, "Edit beads", ["E"], self.edit_asked, "Open the fiducial model in its editor"
         )
+        self.edit_button = button(edit, self)
+        self._scope_bar = put_bar(
+            self,
+            [
+                ("Exclusions apply to", self.scope), ("Compare with", self.compare_with),
+                ("", self.edit_button),
+            ],
+        )  # fmt: skip
         self.scope.picked.connect(lambda _: self._scope_picked())
         self.compare_with.picked.connect(self._compare)
         self.exclusion_changed.connect(self._save)
@@ -90,6 +102,7 @@ class SeriesPage(TiltSeriesViewer):
         view = self.current_view if self.series is not None else None
         self.set_series(self._as_marked(), model, self._other)
         self._model = model
+        self.edit_button.setEnabled(model is not None)
         if view is not None:
             self.show_view(view)
 
