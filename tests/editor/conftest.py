@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from editor_person import DIAMETER_A, MODEL, REAL, Person
+from editor_person import DIAMETER_A, REAL, Person, automatic_model
 from PyQt6.QtCore import QCoreApplication, QEvent, QModelIndex
 
 from tiltwright.engine.model.fiducial_model import FiducialModel
@@ -29,7 +29,9 @@ def real() -> tuple[TiltSeries, FiducialModel]:
         pixel_size_a=11.04,
     )  # fmt: skip
     series = replace(series, stack=np.array(series.stack))
-    model = read_model(MODEL, series.n_views, series.size, DIAMETER_A / series.pixel_size_a)
+    model = read_model(
+        automatic_model(), series.n_views, series.size, DIAMETER_A / series.pixel_size_a
+    )
     return series, model
 
 

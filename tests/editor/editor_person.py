@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,15 +15,30 @@ from PyQt6.QtGui import QMouseEvent
 from PyQt6.QtWidgets import QApplication
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.execution.chain import process
 from tiltwright.engine.model.edits import MovePoints
 from tiltwright.engine.model.fiducial_model import FiducialModel
+from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.project.versions import list_versions, open_version, save_version
+from tiltwright.engine.protocols.base import Context
 from tiltwright.widgets.editor.current import Current
 from tiltwright.widgets.editor.editor_window import EditorWindow
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
-MODEL = Path(__file__).parent / "data" / "position14.fid"
 DIAMETER_A = 100.0
+
+
+@functools.cache
+def automatic_model() -> Path:
+    """The model that the automatic steps make of the real series, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="editor-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    series = load_tilt_series(
+        REAL / "position14.mrc", tilt_angles=REAL / "position14.rawtlt", axis_deg=-84.5,
+        pixel_size_a=11.04,
+    )  # fmt: skip
+    process(series, {}, folder, Context(), stop_after="fiducial-alignment")
+    return folder / "position14.fid"
 
 
 @dataclass

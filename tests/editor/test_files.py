@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from editor_person import MODEL, REAL, Folder, Person, nudge
+from editor_person import REAL, Folder, Person, automatic_model, nudge
 from PyQt6.QtCore import QCoreApplication, QEvent, Qt
 
 from tiltwright.engine.model.edits import AddContour, DeleteContour, MovePoints, Point
@@ -135,7 +135,8 @@ def test_fifty_edits_survive_a_kill(opened, real, tmp_path):
         series = load_tilt_series(Path({str(REAL / "position14.mrc")!r}),
             tilt_angles=Path({str(REAL / "position14.rawtlt")!r}), axis_deg=-84.5,
             pixel_size_a=11.04)
-        model = read_model(Path({str(MODEL)!r}), series.n_views, series.size, 100 / 11.04)
+        path = Path({str(automatic_model())!r})
+        model = read_model(path, series.n_views, series.size, 100 / 11.04)
         session = Session(series, model, Path({str(tmp_path)!r}) / "edits.journal")
         session.open_journal()
         class P: pass
