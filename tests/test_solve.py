@@ -14,7 +14,6 @@ from tiltwright.engine.protocols.base import Context
 from tiltwright.engine.protocols.fiducial_alignment import FiducialAlignment
 from tiltwright.engine.solve.auto import choose_variables
 from tiltwright.engine.solve.bundle import solve
-from tiltwright.engine.solve.fill import predict
 from tiltwright.engine.solve.gauge import fix_gauge
 from tiltwright.engine.solve.normal import residual_and_jacobian
 from tiltwright.engine.solve.steadiness import Prior
@@ -22,6 +21,11 @@ from tiltwright.engine.solve.variables import Variables, linear_maps
 
 BB = Path(__file__).parents[1].parent / "shared" / "data" / "imod_bb"
 AXIS = 84.5
+
+
+def predict(solution):
+    """Where the solved alignment expects every bead in every view."""
+    return solution.geometry.project(solution.xyz)
 
 
 def phantom(n=25, n_views=41, noise=0.0, gaps=0.0, seed=0):

@@ -2,7 +2,7 @@
 
 Every view has a shift, an axis angle, a magnification and a tilt; Gaussian priors hold what the
 points at hand do not determine, so that three views or a single surface are no special case.
-The alignment itself is solved elsewhere (``engine/solve``), without priors.
+The alignment itself is solved elsewhere (``engine/solve``); a prior there is learned or absent.
 """
 
 from __future__ import annotations
