@@ -9,8 +9,8 @@ from typing import Any
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.protocols import KEYS, all_protocols
-from tiltwright.widgets.wizard import ChainStep, WizardValues
-from tiltwright.widgets.wizard_params import WizardParams
+from tiltwright.widgets.form.wizard import ChainStep, WizardValues
+from tiltwright.widgets.form.wizard_params import WizardParams
 
 IMPORT = "import-tilt-series"
 _FROM: dict[str, dict[str, str]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiltwright.app.chain import connect
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run
-from tiltwright.widgets.wizard_params import WizardParams
+from tiltwright.widgets.form.wizard_params import WizardParams
 
 
 def create(project: Project) -> list[Run]:

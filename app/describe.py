@@ -21,10 +21,10 @@ from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Port
-from tiltwright.widgets.catalogue import CatalogueEntry
-from tiltwright.widgets.form_fields import specs_of
-from tiltwright.widgets.run_box import RunBox
-from tiltwright.widgets.run_summary import (
+from tiltwright.widgets.form.form_fields import specs_of
+from tiltwright.widgets.runs.catalogue import CatalogueEntry
+from tiltwright.widgets.runs.run_box import RunBox
+from tiltwright.widgets.runs.run_summary import (
     FailedItem,
     InputLine,
     KeyNumber,

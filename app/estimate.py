@@ -9,7 +9,7 @@ from tiltwright.engine.project.project import Project
 from tiltwright.engine.protocols.base import Protocol
 
 if TYPE_CHECKING:
-    from tiltwright.widgets.protocol_form import FormState
+    from tiltwright.widgets.form.protocol_form import FormState
 
 _SECONDS_PER_MPX = {
     "xray-eraser": 0.012, "preprocess": 0.012, "coarse-prealignment": 0.02,

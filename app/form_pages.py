@@ -18,11 +18,11 @@ from tiltwright.engine.project.run import Run, Source
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Protocol
 from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
-from tiltwright.widgets.form_pickers import InputChoice
-from tiltwright.widgets.protocol_form import FormState, ProtocolForm, RunSettings
-from tiltwright.widgets.specimen_box import SpecimenBox
-from tiltwright.widgets.wizard import Wizard, WizardValues
-from tiltwright.widgets.wizard_params import WizardParams
+from tiltwright.widgets.form.form_pickers import InputChoice
+from tiltwright.widgets.form.protocol_form import FormState, ProtocolForm, RunSettings
+from tiltwright.widgets.form.wizard import Wizard, WizardValues
+from tiltwright.widgets.form.wizard_params import WizardParams
+from tiltwright.widgets.tomogram.specimen_box import SpecimenBox
 
 if TYPE_CHECKING:
     from tiltwright.app.main_window import MainWindow

@@ -10,7 +10,7 @@ from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run, Source
-from tiltwright.widgets.plane_set import Beads
+from tiltwright.widgets.tomogram.plane_set import Beads
 
 _USUAL_BEAD_NM = 10.0
 

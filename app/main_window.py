@@ -29,11 +29,11 @@ from tiltwright.engine.execution.runner import RunProgress
 from tiltwright.engine.project.lock import RENEW_S
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run, Source
-from tiltwright.widgets.catalogue import Catalogue
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.run_box import remaining_text
-from tiltwright.widgets.runs_pane import RunsPane
-from tiltwright.widgets.summary_view import SummaryView
+from tiltwright.widgets.runs.catalogue import Catalogue
+from tiltwright.widgets.runs.run_box import remaining_text
+from tiltwright.widgets.runs.runs_pane import RunsPane
+from tiltwright.widgets.runs.summary_view import SummaryView
 from tiltwright.widgets.theme import apply_theme
 from tiltwright.widgets.wording import plain_words
 

@@ -9,7 +9,7 @@ from PyQt6.QtCore import QStandardPaths, Qt, pyqtSignal
 from PyQt6.QtGui import QKeySequence, QShortcut
 from PyQt6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from tiltwright.widgets.form import ParameterForm
+from tiltwright.widgets.form.form import ParameterForm
 from tiltwright.widgets.styled import Heading, MutedLabel, follow_theme, primary_sheet
 
 

@@ -18,7 +18,7 @@ from tiltwright.engine.errors import InputError, TiltwrightError
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.quality_table import QualityTable
+from tiltwright.widgets.runs.quality_table import QualityTable
 
 if TYPE_CHECKING:
     from tiltwright.app.editor_page import EditorPage

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from PyQt6.QtCore import QSettings, pyqtSignal
 from PyQt6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from tiltwright.widgets.form import ParameterForm
+from tiltwright.widgets.form.form import ParameterForm
 from tiltwright.widgets.styled import Heading, MutedLabel
 
 _KEY = "preferences"

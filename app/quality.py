@@ -14,7 +14,7 @@ from tiltwright.app.describe import (
 )
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Run
-from tiltwright.widgets.quality_table import SeriesQuality
+from tiltwright.widgets.runs.quality_table import SeriesQuality
 from tiltwright.widgets.wording import plain_words
 
 Record = Mapping[str, Any]

@@ -11,8 +11,8 @@ from tiltwright.app import describe
 from tiltwright.engine.execution.runner import LOG
 from tiltwright.engine.project.project import Project
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.run_summary import Thumbnail
-from tiltwright.widgets.summary_view import SummaryView
+from tiltwright.widgets.runs.run_summary import Thumbnail
+from tiltwright.widgets.runs.summary_view import SummaryView
 
 _LOG_BYTES = 200_000
 _PICTURES = 4

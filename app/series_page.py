@@ -16,8 +16,8 @@ from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
 from tiltwright.widgets.actions import button, make_action
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.series_images import Comparison
-from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
+from tiltwright.widgets.series.series_images import Comparison
+from tiltwright.widgets.series.tilt_series_viewer import TiltSeriesViewer
 
 
 class SeriesPage(TiltSeriesViewer):

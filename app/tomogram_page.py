@@ -11,8 +11,8 @@ from tiltwright.engine.model.tomogram import Tomogram
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.plane_set import Beads
-from tiltwright.widgets.tomogram_viewer import TomogramViewer
+from tiltwright.widgets.tomogram.plane_set import Beads
+from tiltwright.widgets.tomogram.tomogram_viewer import TomogramViewer
 
 
 class TomogramPage(TomogramViewer):

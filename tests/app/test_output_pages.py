@@ -12,9 +12,9 @@ from tiltwright.app.series_page import SeriesPage
 from tiltwright.app.tomogram_page import TomogramPage
 from tiltwright.engine.io.text import read_angles
 from tiltwright.engine.project.run import Source
-from tiltwright.widgets.protocol_form import ProtocolForm
-from tiltwright.widgets.quality_table import QualityTable
-from tiltwright.widgets.series_images import Comparison
+from tiltwright.widgets.form.protocol_form import ProtocolForm
+from tiltwright.widgets.runs.quality_table import QualityTable
+from tiltwright.widgets.series.series_images import Comparison
 
 Key = Qt.Key
 

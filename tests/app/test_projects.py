@@ -19,7 +19,7 @@ from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.project import run as run_module
 from tiltwright.engine.project.project import Project
-from tiltwright.widgets.protocol_form import ProtocolForm
+from tiltwright.widgets.form.protocol_form import ProtocolForm
 from tiltwright.widgets.theme import DARK, LIGHT, colours
 
 Key = Qt.Key

@@ -13,8 +13,8 @@ from window_parts import CONTROL, SHIFT
 
 from tiltwright.app.tomogram_page import TomogramPage
 from tiltwright.engine.io.mrc import open_stack
-from tiltwright.widgets.protocol_form import ProtocolForm
-from tiltwright.widgets.quality_table import QualityTable
+from tiltwright.widgets.form.protocol_form import ProtocolForm
+from tiltwright.widgets.runs.quality_table import QualityTable
 
 Key = Qt.Key
 

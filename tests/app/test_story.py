@@ -14,10 +14,10 @@ from window_parts import CONTROL, Person
 from tiltwright.app.cli import main as command_line
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.simulate.series import SeriesSpec, write_series
-from tiltwright.widgets.protocol_form import ProtocolForm
-from tiltwright.widgets.quality_table import QualityTable
-from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
-from tiltwright.widgets.tomogram_viewer import TomogramViewer
+from tiltwright.widgets.form.protocol_form import ProtocolForm
+from tiltwright.widgets.runs.quality_table import QualityTable
+from tiltwright.widgets.series.tilt_series_viewer import TiltSeriesViewer
+from tiltwright.widgets.tomogram.tomogram_viewer import TomogramViewer
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
 

@@ -18,7 +18,7 @@ from PyQt6.QtWidgets import (
 
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
-from tiltwright.widgets.protocol_form import ProtocolForm
+from tiltwright.widgets.form.protocol_form import ProtocolForm
 
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier

@@ -16,10 +16,10 @@ from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.model.tomogram import open_tomogram
-from tiltwright.widgets.image_view import ImageView
-from tiltwright.widgets.overlay import Circles
-from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
-from tiltwright.widgets.tomogram_viewer import TomogramViewer
+from tiltwright.widgets.image.image_view import ImageView
+from tiltwright.widgets.image.overlay import Circles
+from tiltwright.widgets.series.tilt_series_viewer import TiltSeriesViewer
+from tiltwright.widgets.tomogram.tomogram_viewer import TomogramViewer
 
 N, NY, NX = 41, 4092, 5760
 

@@ -14,7 +14,7 @@ from tiltwright.widgets.actions import KeyList
 from tiltwright.widgets.editor.current import NONE, order_of, views_of
 from tiltwright.widgets.editor.hand import Mode
 from tiltwright.widgets.editor.marks import GapMark
-from tiltwright.widgets.overlay import Arrows, Circles
+from tiltwright.widgets.image.overlay import Arrows, Circles
 
 K = Qt.Key
 CTRL, SHIFT, PAD = (

@@ -12,7 +12,7 @@ from tiltwright.engine.model.fiducial_model import Flag
 from tiltwright.widgets.editor.bead_fixer import Operation
 from tiltwright.widgets.editor.centring import FAILED
 from tiltwright.widgets.editor.hand import Mode
-from tiltwright.widgets.overlay import Circles
+from tiltwright.widgets.image.overlay import Circles
 
 LEFT, MIDDLE, RIGHT = (
     Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton, Qt.MouseButton.RightButton,

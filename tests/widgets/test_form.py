@@ -13,8 +13,8 @@ from PyQt6.QtWidgets import QApplication, QFileDialog
 
 from tiltwright.engine.protocols import protocols
 from tiltwright.engine.protocols.base import Parameters, parameter
-from tiltwright.widgets.form import InvalidForm, ParameterForm
-from tiltwright.widgets.form_fields import number_text, parse_number, specs_of
+from tiltwright.widgets.form.form import InvalidForm, ParameterForm
+from tiltwright.widgets.form.form_fields import number_text, parse_number, specs_of
 
 
 class Everything(Parameters):

@@ -9,10 +9,10 @@ from PyQt6.QtGui import QWheelEvent
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication
 
-from tiltwright.widgets.image_view import ImageView
-from tiltwright.widgets.overlay import Arrows, Box, Circles, Lines, Texts
-from tiltwright.widgets.tiles import Tile
-from tiltwright.widgets.viewport import ZOOM_STEPS, Viewport, round_length
+from tiltwright.widgets.image.image_view import ImageView
+from tiltwright.widgets.image.overlay import Arrows, Box, Circles, Lines, Texts
+from tiltwright.widgets.image.tiles import Tile
+from tiltwright.widgets.image.viewport import ZOOM_STEPS, Viewport, round_length
 
 LEFT = Qt.MouseButton.LeftButton
 

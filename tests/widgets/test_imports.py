@@ -5,7 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-FIRST = ("catalogue", "runs_pane", "summary_view", "protocol_form", "quality_table", "wizard")
+FIRST = (
+    "runs.catalogue",
+    "runs.runs_pane",
+    "runs.summary_view",
+    "runs.quality_table",
+    "form.protocol_form",
+    "form.wizard",
+)
 
 
 def test_widgets_of_the_first_screen_load_no_numerics():

@@ -11,16 +11,16 @@ from PyQt6.QtWidgets import QApplication
 
 from tiltwright.engine.protocols import protocols
 from tiltwright.widgets import theme
-from tiltwright.widgets.catalogue import Catalogue, CatalogueEntry
-from tiltwright.widgets.form_pickers import InputChoice
-from tiltwright.widgets.protocol_form import ProtocolForm
-from tiltwright.widgets.quality_table import QualityTable, SeriesQuality
-from tiltwright.widgets.run_box import RunBox
-from tiltwright.widgets.run_summary import KeyNumber, OutputLine, RunSummary
-from tiltwright.widgets.runs_pane import RunsPane
-from tiltwright.widgets.summary_view import SummaryView
-from tiltwright.widgets.wizard import ChainStep, Wizard
-from tiltwright.widgets.wizard_params import WizardParams
+from tiltwright.widgets.form.form_pickers import InputChoice
+from tiltwright.widgets.form.protocol_form import ProtocolForm
+from tiltwright.widgets.form.wizard import ChainStep, Wizard
+from tiltwright.widgets.form.wizard_params import WizardParams
+from tiltwright.widgets.runs.catalogue import Catalogue, CatalogueEntry
+from tiltwright.widgets.runs.quality_table import QualityTable, SeriesQuality
+from tiltwright.widgets.runs.run_box import RunBox
+from tiltwright.widgets.runs.run_summary import KeyNumber, OutputLine, RunSummary
+from tiltwright.widgets.runs.runs_pane import RunsPane
+from tiltwright.widgets.runs.summary_view import SummaryView
 
 
 def _form():

@@ -8,11 +8,11 @@ import pytest
 from PyQt6.QtCore import Qt
 
 from tiltwright.engine.protocols import protocols
-from tiltwright.widgets.catalogue import Catalogue, CatalogueEntry
-from tiltwright.widgets.form_pickers import InputChoice
-from tiltwright.widgets.protocol_form import ProtocolForm, RunSettings
-from tiltwright.widgets.wizard import ChainStep, Wizard, series_in
-from tiltwright.widgets.wizard_params import WizardParams
+from tiltwright.widgets.form.form_pickers import InputChoice
+from tiltwright.widgets.form.protocol_form import ProtocolForm, RunSettings
+from tiltwright.widgets.form.wizard import ChainStep, Wizard, series_in
+from tiltwright.widgets.form.wizard_params import WizardParams
+from tiltwright.widgets.runs.catalogue import Catalogue, CatalogueEntry
 
 CHOICE = InputChoice(
     "series", "Tilt series",

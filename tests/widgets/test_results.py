@@ -9,9 +9,9 @@ from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtGui import QImage
 from PyQt6.QtWidgets import QApplication, QLabel
 
-from tiltwright.widgets.log_view import LogView, level_of
-from tiltwright.widgets.quality_table import QualityTable, SeriesQuality
-from tiltwright.widgets.run_summary import (
+from tiltwright.widgets.runs.log_view import LogView, level_of
+from tiltwright.widgets.runs.quality_table import QualityTable, SeriesQuality
+from tiltwright.widgets.runs.run_summary import (
     FailedItem,
     InputLine,
     KeyNumber,
@@ -19,7 +19,7 @@ from tiltwright.widgets.run_summary import (
     RunSummary,
     Thumbnail,
 )
-from tiltwright.widgets.summary_view import SummaryView
+from tiltwright.widgets.runs.summary_view import SummaryView
 from tiltwright.widgets.wording import plain_words
 
 LEFT = Qt.MouseButton.LeftButton

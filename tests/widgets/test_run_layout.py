@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from tiltwright.widgets.run_layout import (
+from tiltwright.widgets.runs.run_layout import (
     children_of,
     layered_layout,
     monotone_fit,

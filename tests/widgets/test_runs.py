@@ -10,9 +10,9 @@ from PyQt6.QtGui import QContextMenuEvent, QWheelEvent
 from PyQt6.QtWidgets import QApplication
 
 from tiltwright.widgets import theme
-from tiltwright.widgets.run_box import STATUSES, RunBox, remaining_text
-from tiltwright.widgets.run_graph import RunGraph
-from tiltwright.widgets.runs_pane import RunsPane
+from tiltwright.widgets.runs.run_box import STATUSES, RunBox, remaining_text
+from tiltwright.widgets.runs.run_graph import RunGraph
+from tiltwright.widgets.runs.runs_pane import RunsPane
 
 CONTROL, NONE = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.NoModifier
 LEFT = Qt.MouseButton.LeftButton

@@ -7,9 +7,9 @@ import pytest
 from scipy.ndimage import map_coordinates
 from viewer_data import make_series, smooth_stack
 
-from tiltwright.widgets import tiles
-from tiltwright.widgets.series_source import PictureCache, Rendered, SeriesSource
-from tiltwright.widgets.tiles import Tile, auto_levels, read_tile, sample, to_grey
+from tiltwright.widgets.image import tiles
+from tiltwright.widgets.image.tiles import Tile, auto_levels, read_tile, sample, to_grey
+from tiltwright.widgets.series.series_source import PictureCache, Rendered, SeriesSource
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.float32, ">i2"])

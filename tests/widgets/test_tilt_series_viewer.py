@@ -14,8 +14,8 @@ from viewer_data import make_model, make_series
 
 from tiltwright.widgets.actions import KeyList
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.series_images import Comparison
-from tiltwright.widgets.tilt_series_viewer import TiltSeriesViewer
+from tiltwright.widgets.series.series_images import Comparison
+from tiltwright.widgets.series.tilt_series_viewer import TiltSeriesViewer
 
 KEY, SHIFT, CTRL = Qt.Key, Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
 LEFT = Qt.MouseButton.LeftButton

@@ -12,10 +12,10 @@ from viewer_data import make_series
 
 from tiltwright.engine.io.mrc_write import write_mrc
 from tiltwright.engine.model.tomogram import open_tomogram
-from tiltwright.widgets.plane_set import Beads
-from tiltwright.widgets.specimen_box import BoxGesture, SpecimenBox
-from tiltwright.widgets.tomogram_planes import PLANES, read_plane, slab
-from tiltwright.widgets.tomogram_viewer import TomogramViewer
+from tiltwright.widgets.tomogram.plane_set import Beads
+from tiltwright.widgets.tomogram.specimen_box import BoxGesture, SpecimenBox
+from tiltwright.widgets.tomogram.tomogram_planes import PLANES, read_plane, slab
+from tiltwright.widgets.tomogram.tomogram_viewer import TomogramViewer
 
 KEY, LEFT, SHIFT = Qt.Key, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier
 NZ, NY, NX = 40, 70, 50
@@ -57,7 +57,7 @@ def last(pieces):
 @pytest.mark.parametrize("thickness", [1, 2, 5, 50])
 @pytest.mark.parametrize("at", [(0, 0, 0), (25, 33, 20), (49, 69, 39)])
 def test_planes_are_means_over_the_slab(volume, thickness, at, monkeypatch):
-    monkeypatch.setattr("tiltwright.widgets.tomogram_planes._PIECE_VOXELS", 4000)
+    monkeypatch.setattr("tiltwright.widgets.tomogram.tomogram_planes._PIECE_VOXELS", 4000)
     x, y, z = at
     cut = [slab(c, thickness, n) for c, n in zip(at, (NX, NY, NZ), strict=True)]
     twins = {

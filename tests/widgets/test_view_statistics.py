@@ -8,12 +8,12 @@ from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtTest import QTest
 from viewer_data import make_series
 
-from tiltwright.widgets import view_statistics
-from tiltwright.widgets.contrast import Contrast
-from tiltwright.widgets.exclusion import ExclusionState
-from tiltwright.widgets.levels_bar import LevelsBar
-from tiltwright.widgets.player import Player
-from tiltwright.widgets.view_statistics import correlation, examine, moments, spectrum
+from tiltwright.widgets.image.contrast import Contrast
+from tiltwright.widgets.image.levels_bar import LevelsBar
+from tiltwright.widgets.image.player import Player
+from tiltwright.widgets.series import view_statistics
+from tiltwright.widgets.series.exclusion import ExclusionState
+from tiltwright.widgets.series.view_statistics import correlation, examine, moments, spectrum
 
 
 def texture(seed, shape=(200, 260)):

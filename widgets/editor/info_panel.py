@@ -17,7 +17,7 @@ from PyQt6.QtWidgets import (
 )
 
 from tiltwright.widgets.editor.hand import Mode
-from tiltwright.widgets.levels_bar import LevelsBar
+from tiltwright.widgets.image.levels_bar import LevelsBar
 
 
 class InfoPanel(QWidget):

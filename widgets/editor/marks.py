@@ -11,14 +11,14 @@ from PyQt6.QtCore import QPointF, Qt
 from PyQt6.QtGui import QColor, QPainter, QPen, QPolygonF
 
 from tiltwright.widgets.editor.current import Current, seen
-from tiltwright.widgets.overlay import Arrows, Circles, Layer, Texts
-from tiltwright.widgets.series_layers import RIM
+from tiltwright.widgets.image.overlay import Arrows, Circles, Layer, Texts
+from tiltwright.widgets.image.viewport import Viewport
+from tiltwright.widgets.series.series_layers import RIM
 from tiltwright.widgets.theme import colours
-from tiltwright.widgets.viewport import Viewport
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.fiducial_model import FiducialModel
-    from tiltwright.widgets.series_source import SeriesSource
+    from tiltwright.widgets.series.series_source import SeriesSource
 
 Floats = npt.NDArray[np.float64]
 GHOST_REACH = 2

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from PyQt6.QtCore import QRectF
 from PyQt6.QtGui import QImage, QPainter
 
-from tiltwright.widgets.series_source import Rendered
-from tiltwright.widgets.tiles import Tile, to_grey
-from tiltwright.widgets.viewport import Viewport
+from tiltwright.widgets.image.tiles import Tile, to_grey
+from tiltwright.widgets.image.viewport import Viewport
+from tiltwright.widgets.series.series_source import Rendered
 
 
 @dataclass(frozen=True, eq=False)

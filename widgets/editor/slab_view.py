@@ -8,7 +8,7 @@ from PyQt6.QtCore import QRectF, QSize, Qt
 from PyQt6.QtGui import QColor, QImage, QPainter, QPaintEvent
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
-from tiltwright.widgets.tiles import to_grey
+from tiltwright.widgets.image.tiles import to_grey
 
 
 class SlabView(QWidget):

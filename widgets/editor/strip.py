@@ -12,8 +12,8 @@ from PyQt6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from PyQt6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from tiltwright.widgets.image.tiles import auto_levels, to_grey
 from tiltwright.widgets.theme import colours
-from tiltwright.widgets.tiles import auto_levels, to_grey
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.fiducial_model import FiducialModel

@@ -16,9 +16,9 @@ from tiltwright.widgets.editor.overlay_picture import OverlayPicture, overlay
 from tiltwright.widgets.editor.pen import Pen
 from tiltwright.widgets.editor.session import Session
 from tiltwright.widgets.editor.zap_view import ZapView
+from tiltwright.widgets.image.navigation import NavigationBar
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.navigation import NavigationBar
-from tiltwright.widgets.series_images import SeriesImages
+from tiltwright.widgets.series.series_images import SeriesImages
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.tilt_series import TiltSeries

@@ -9,7 +9,7 @@ from PyQt6.QtGui import QKeyEvent, QMouseEvent
 from PyQt6.QtWidgets import QWidget
 
 from tiltwright.widgets.editor.hand import Act, Button, Does, Hand, Mode
-from tiltwright.widgets.image_view import ImageView
+from tiltwright.widgets.image.image_view import ImageView
 
 _BUTTONS = {
     Qt.MouseButton.LeftButton: Button.LEFT,

@@ -1,0 +1,1 @@
+"""Forms made from a protocol's parameters, and the wizard."""

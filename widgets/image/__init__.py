@@ -1,0 +1,1 @@
+"""A picture that is looked at: zoomed, panned, marked, stepped through."""

@@ -1,0 +1,1 @@
+"""Runs of a project: graph, list, summary, log, tables of their quality."""

@@ -1,0 +1,1 @@
+"""The tilt-series viewer, its tables and plots."""
