@@ -75,7 +75,11 @@ class FormPages(QObject):
         self._open("form:new-crop", protocol, None, values, inputs)
 
     def _proposed(self, protocol: type[Protocol]) -> dict[str, str | None]:
-        """The newest fitting output of the selected runs, else of all."""
+        """The newest fitting output of the selected runs, else of all.
+
+        One of the input's own name goes first: a mask is a tomogram too, but is not meant by it.
+        An optional input is only proposed an output of its own name.
+        """
         project = self._window.project
         assert project is not None
         chosen = self._window.selected()
@@ -83,6 +87,8 @@ class FormPages(QObject):
         first: int | None = None
         for name, port in protocol.inputs.items():
             options = project.choices(port)
+            namesakes = [o for o in options if o[1] == name]
+            options = namesakes if namesakes or port.optional else options
             best = next((o for o in options if o[0] in chosen), None)
             if best is None and first is not None:
                 best = next((o for o in options if o[0] == first), None)
