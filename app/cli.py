@@ -16,6 +16,7 @@ from tiltwright.app import cli_options as opts
 from tiltwright.engine.errors import Cancelled, InputError, TiltwrightError
 from tiltwright.engine.progress import Monitor, Progress
 
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
         raise InputError(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tiltwright.engine.execution.chain import process, process_tomogram
 from tiltwright.engine.execution.plan import plan
 from tiltwright.engine.execution.resume import Steps, names_in
 from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.model.ctf_table import series_optics
 from tiltwright.engine.model.files import read_transforms
 from tiltwright.engine.model.tilt_series import TiltSeries, load_tilt_series
 from tiltwright.engine.model.tomogram import open_tomogram
@@ -46,7 +48,8 @@ def run_chain(options: argparse.Namespace, context: Context) -> dict[str, Any]:
             given[key] = {port: path for port, path in ports.items() if path is not None}
         elif own and key in kept.steps:
             given[key] = {p: Path(path) for p, path in kept.steps[key]["given"].items()}
-    _spare_inputs(options, series, steps)
+    imported = params["ctf-import"].files if "ctf-import" in params else ()
+    _spare_inputs(options, series, imported)
     return process(
         series, params, options.output, context, steps=steps, given=given, kept=kept,
         write_aligned_stack=options.write_aligned, resume=bool(own),
@@ -117,6 +120,7 @@ def _series(options: argparse.Namespace) -> tuple[TiltSeries, Steps]:
         "amplitude_contrast": said["amplitude_contrast"],
     }  # fmt: skip
     series = replace(series, **{k: v for k, v in microscope.items() if v is not None})
+    series_optics(series)  # refuses what is no microscope
     if said["alignment"] is not None:
         xf = Path(said["alignment"])
         tlt, x_tilt = xf.with_suffix(".tlt"), xf.with_suffix(".xtilt")
@@ -140,10 +144,10 @@ def _thickness_of_whichever(options: argparse.Namespace, steps: tuple[str, ...])
     vars(options)["reconstruction.thickness"] = None
 
 
-def _spare_inputs(options: argparse.Namespace, series: TiltSeries, steps: tuple[str, ...]) -> None:
+def _spare_inputs(options: argparse.Namespace, series: TiltSeries, more: Sequence[Path]) -> None:
     """No result may take the place of a file that was given."""
     results = {f"{series.name}{end}" for end in (".xf", ".tlt", ".xtilt", ".defocus")}
-    for path in (options.tilt_angles, options.alignment, options.ctf_table):
+    for path in (options.tilt_angles, options.alignment, *more):
         if path is not None and path.name in results and _same(path.parent, options.output):
             raise InputError(
                 f"{path}: the results would take its place; choose another --output, or rename it"
@@ -152,5 +156,3 @@ def _spare_inputs(options: argparse.Namespace, series: TiltSeries, steps: tuple[
 
 def _same(one: Path, other: Path) -> bool:
     return one.resolve() == other.resolve()
-
-

@@ -53,13 +53,17 @@ def series_options(parser: argparse.ArgumentParser, again: bool) -> None:
         help="of another program, its .tlt and .xtilt beside it, instead of our own (default none)",
     )  # fmt: skip
     group.add_argument("--voltage", type=float, metavar="X", help="[kV] (default 300)")
-    group.add_argument("--cs", type=float, metavar="X", help="spherical aberration [mm] (default 2.7)")
+    group.add_argument(
+        "--cs", type=float, metavar="X", help="spherical aberration [mm] (default 2.7)"
+    )
     group.add_argument("--amplitude-contrast", type=float, metavar="X", help="(default 0.1)")
     parser.add_argument(
         "--output", type=Path, default=Path("."), metavar="DIR",
         help="folder of the results (default: this folder)",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="0 = all cores (default)")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="0 = all cores (default)"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary to standard output")
 
 
@@ -89,9 +93,7 @@ def volume_options(parser: argparse.ArgumentParser, ports: Mapping[str, Any]) ->
             )
 
 
-def protocol_options(
-    parser: argparse.ArgumentParser, keys: Sequence[str], plain: str = ""
-) -> None:
+def protocol_options(parser: argparse.ArgumentParser, keys: Sequence[str], plain: str = "") -> None:
     """One option per parameter: ``--KEY.NAME``, or just ``--NAME`` for the protocol ``plain``."""
     from tiltwright.engine.protocols import all_protocols
 

@@ -104,8 +104,12 @@ class _Chain:
             key: kept.next_key(self.protocols[key], self.params[key], files[key])
             for key in self.keys
         }
+        self.known: dict[str, Any] = {}
         todo, recalled = self._what_to_do() if resume else (set(self.keys), set())
-        volumes = foresee(self.raw, self.protocols, self.params, files, todo, self.folder)
+        volumes = foresee(
+            self.raw, self.protocols, self.params, files, self.folder,
+            {key: out for key, out in self.known.items() if key not in todo},
+        )  # fmt: skip
         _prepare(self.folder)
         context.folder = self.folder
         failed: DataError | None = None
@@ -144,9 +148,10 @@ class _Chain:
                 if port in last and port not in self.given.get(key, {}):
                     gives[key, port] = last[port]
             last |= dict.fromkeys(self.protocols[key].outputs, key)
-        known = {
-            key: self.kept.recall(key, self.identity[key], self.raw) for key in self.keys[:-1]
-        }
+        for key in self.keys[:-1]:
+            out = self.kept.recall(key, self.identity[key], self.raw)
+            if out is not None:
+                self.known[key] = out
         todo: set[str] = set()
         recalled: set[str] = set()
         waiting = [self.keys[-1]]
@@ -154,7 +159,7 @@ class _Chain:
             key = waiting.pop()
             if key in todo | recalled:
                 continue
-            found = known.get(key)
+            found = self.known.get(key)
             if found is None:
                 todo.add(key)
                 waiting += [k for (step, _), k in gives.items() if step == key]
@@ -170,12 +175,14 @@ class _Chain:
         if recall:
             out = self.kept.recall(key, identity, made["tilt_series"])
             if out is None:
-                raise InputError(f"{self.folder}: the results of {key} changed while they were read")
+                raise InputError(
+                    f"{self.folder}: the results of {key} changed while they were read"
+                )
             self.context.say(f"{key}: taken from the results in {self.folder}")
         else:
             inputs = {port: made[port] for port in step.inputs if port in made} | dict(volumes)
-            out = step.run(inputs, self.params[key], self.context)
             self.context.monitor.check()
+            out = step.run(inputs, self.params[key], self.context)
         made |= out
         _write(self.folder, made, step.outputs)
         if key == self.keys[-1] and key in _IN_MEMORY:
@@ -230,13 +237,12 @@ def process_tomogram(
         As :func:`process`.
     """
     step = all_protocols()[key]
-    volumes = foresee(tomogram, {key: step}, {key: params}, {key: given or {}}, {key}, folder)
+    volumes = foresee(tomogram, {key: step}, {key: params}, {key: given or {}}, folder, {})
     _prepare(folder)
     context.folder = folder
     seconds: dict[str, float] = {}
     with PeakMemory() as memory, _timed(seconds, key):
         out = step.run({"tomogram": tomogram} | volumes.get(key, {}), params, context)
-        context.monitor.check()
     summary: dict[str, Any] = plain({
         "tomogram": tomogram.name, "steps": [key],
         "outputs": _paths(out),

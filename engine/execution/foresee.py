@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ def foresee(
     protocols: Mapping[str, Any],
     params: Mapping[str, Any],
     given: Mapping[str, Mapping[str, Path]],
-    todo: Collection[str],
     folder: Path,
+    there: Mapping[str, Mapping[str, Any]],
 ) -> Volumes:
     """Let every step of a chain look at what it will get, and look at the disk.
 
@@ -33,10 +34,10 @@ def foresee(
         Of the steps, by key, in order.
     given : mapping
         Key to the volumes that stand in for inputs.
-    todo : keys
-        Steps that will be carried out.
     folder : Path
         Where the results will lie; it need not exist.
+    there : mapping
+        Key to the outputs that need not be made.
 
     Returns
     -------
@@ -55,11 +56,20 @@ def foresee(
         volumes[key] = {name: open_tomogram(path) for name, path in given.get(key, {}).items()}
         inputs = {p: thing for p, thing in known.items() if p in step.inputs} | volumes[key]
         future = step.foresee(inputs, params[key])
-        if key in todo:
+        if key in there:
+            future = {p: _placed(t, future.get(p)) for p, t in there[key].items()}
+        else:
             need += cost(key, sizes_of(inputs), params[key]).written_bytes
         known = {p: t for p, t in known.items() if p not in step.outputs} | future
     _check_space(folder, need)
     return volumes
+
+
+def _placed(thing: Any, future: Any) -> Any:
+    """A series whose working stack is not kept has the binning that it will have."""
+    if isinstance(thing, TiltSeries) and thing.work is None and future is not None:
+        return replace(thing, binning=future.binning)
+    return thing
 
 
 def _check_space(folder: Path, need: float) -> None:

@@ -123,6 +123,4 @@ def future_tomogram(series: TiltSeries, params: Any) -> Tomogram:
     frame = series.frame
     nx, ny = aligned_size(frame.nx_binned, frame.ny_binned, series.axis_deg)
     shape = (params.thickness, ny, params.width or nx)
-    return Tomogram(
-        series.name, series.path, shape, series.image_pixel_size_a, (0.0, 0.0, 0.0)
-    )
+    return Tomogram(series.name, series.path, shape, series.image_pixel_size_a, (0.0, 0.0, 0.0))
