@@ -109,15 +109,13 @@ def test_the_second_half_command_by_command(series, done):
     assert DEFOCUS_UM * 0.93 < low <= high < DEFOCUS_UM * 1.07
     truth = json.loads(series.with_suffix(".truth.json").read_text())
     raw, erased = open_stack(series), open_stack(done / "TS_noGold.mrc")
-    x, y = np.rint(np.array(truth["raw_xy"])[N_VIEWS // 2].T).astype(int)
-    inside = (x >= 0) & (x < 256) & (y >= 0) & (y < 240)
-    dark = [
-        (stack[N_VIEWS // 2][y[inside], x[inside]] - np.median(stack[N_VIEWS // 2])).mean()
-        / stack[N_VIEWS // 2].std()
-        for stack in (np.asarray(raw, np.float32), np.asarray(erased, np.float32))
-    ]
-    assert dark[0] < -2
-    assert abs(dark[1]) < 0.5
+    x, y = np.rint(np.array(truth["raw_xy"])[N_VIEWS // 2, :9].T).astype(int)
+    contrast = []
+    for stack in (raw, erased):
+        view = np.asarray(stack[N_VIEWS // 2], np.float32)
+        contrast.append((view[y, x] - np.median(view)).min() / view.std())
+    assert contrast[0] < -2.5
+    assert contrast[1] > -1
     shape = (THICKNESS, 256, 240)
     for name in ("TS_sirt.mrc", "TS_denoised.mrc", "TS_membranes.mrc"):
         assert open_stack(done / name).shape == shape
@@ -156,7 +154,7 @@ def test_a_step_takes_what_is_there_and_forgets_what_no_longer_follows(copy, cap
     assert open_stack(moved / "TS_crop.mrc").shape == (36, 256, 240)
     assert (moved / "TS_denoised.mrc").exists()  # still of the tomogram that is there
     # another alignment: the reconstruction and what was made of it are of the one before
-    assert main(["fiducial-alignment", "--output", str(moved), "--residual-sd", "2"]) == 0
+    assert main(["fiducial-alignment", "--output", str(moved), "--automatic", "no"]) == 0
     gone = {"TS_ctf.mrc", "TS_sirt.mrc", "TS_crop.mrc", "TS_denoised.mrc", "TS.stl", "TS.cxc"}
     left = set(contents(moved))
     assert not gone & left
@@ -300,7 +298,7 @@ VOLUME_CASES: list[tuple[list[str], list[str]]] = [
     (["segmentation", "--tomogram", "@mask.mrc", "--pixel-size", "0"], ["--pixel-size 0"]),
     (["segmentation", "--tomogram", "@mask.mrc", "--pixel-size", "nan"], ["--pixel-size nan"]),
     (["crop", "--tomogram", "@coarse.mrc", "--x-from", "41"], ["x from 41"]),
-    (["chimerax", "--tomogram", "@coarse.mrc", "--mask", "@mask.mrc"], ["mask.mrc", "200 x 256 x 48"]),
+    (["chimerax", "--tomogram", "@coarse.mrc", "--mask", "@mask.mrc"], ["200 x 256 x 48"]),
     (["denoise", "--tomogram", "@mask.mrc", "--reconstruction.thickness", "3"], ["thickness"]),
     (["denoise", "--tomogram", "@mask.mrc", "--with", "crop"], ["--with crop"]),
     (["denoise"], ["no results", "SERIES.mrc"]),

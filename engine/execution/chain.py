@@ -209,7 +209,9 @@ class _Chain:
             series, model, tomogram, notes=context.notes,
             parameters={key: p.model_dump(mode="json") for key, p in self.params.items()},
             seconds=self.seconds, ctf=made.get("ctf_table"),
-        ) | {"steps": list(self.keys), "outputs": _paths(made), "peak_memory_mb": round(peak_mb, 1)}  # fmt: skip
+        ) | {
+            "steps": list(self.keys), "outputs": _paths(made), "peak_memory_mb": round(peak_mb, 1),
+        }  # fmt: skip
         if failed is not None:
             summary["failed"] = str(failed)
         with _timed(self.seconds, "report"):
