@@ -92,8 +92,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     if wanted == "process":
         _process_command(process)
+    words = _first_lines() if not wanted else {}
     for key in ORDER:
-        command = commands.add_parser(key, help=f"{key.replace('-', ' ')}, after what it needs")
+        command = commands.add_parser(key, help=words.get(key))
         if wanted == key:
             _step_command(command, key)
     simulate = commands.add_parser("simulate", help="write a tilt series with exactly known truth")
@@ -106,9 +107,17 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _first_lines() -> dict[str, str]:
+    from tiltwright.engine.protocols import all_protocols
+
+    docs = {key: str(protocol.__doc__) for key, protocol in all_protocols().items()}
+    return {key: doc.split("\n")[0].replace("%", "%%") for key, doc in docs.items()}
+
+
 def _process_command(process: argparse.ArgumentParser) -> None:
     from tiltwright.engine.protocols import KEYS, ORDER
 
+    process.usage = "tiltwright process SERIES.mrc [--output DIR] [--with STEPS] [options]"
     process.description = (
         f"Carries out {', '.join(KEYS)}, and what is asked for by --with, and writes all results "
         "into DIR. Commands of single steps go on from there."
@@ -129,6 +138,8 @@ def _step_command(command: argparse.ArgumentParser, key: str) -> None:
     from tiltwright.engine.protocols import ORDER, all_protocols
 
     protocol = all_protocols()[key]
+    alone = " | --tomogram FILE.mrc" if _on_tomograms(protocol) else ""
+    command.usage = f"tiltwright {key} [SERIES.mrc{alone}] [--output DIR] [options]"
     command.description = (
         f"{protocol.__doc__} Steps before it are taken from the results in DIR, with the "
         "parameters of the last time where none are given here; what is needed and not there is "
@@ -136,15 +147,19 @@ def _step_command(command: argparse.ArgumentParser, key: str) -> None:
     )
     opts.series_options(command, again=True)
     opts.chain_options(command)
-    main_input = protocol.inputs.get("tomogram")
-    if main_input is not None and not main_input.optional:
+    if _on_tomograms(protocol):
         command.add_argument(
             "--tomogram", type=Path, metavar="FILE.mrc",
             help="work on this volume alone, instead of on a series (default none)",
         )  # fmt: skip
     opts.volume_options(command, protocol.inputs)
-    opts.protocol_options(command, ORDER[: ORDER.index(key) + 1], plain=key)
+    opts.protocol_options(command, (key, *ORDER[: ORDER.index(key)]), plain=key)
     command.set_defaults(run=_process, target=key)
+
+
+def _on_tomograms(protocol: Any) -> bool:
+    port = protocol.inputs.get("tomogram")
+    return port is not None and not port.optional
 
 
 def _threads(n: int) -> int:

@@ -36,7 +36,7 @@ def run_chain(options: argparse.Namespace, context: Context) -> dict[str, Any]:
     )  # fmt: skip
     _thickness_of_whichever(options, steps)
     for key, option in opts.spoken_of(options).items():
-        if key not in steps:
+        if key not in steps and (own or key not in KEYS):
             raise InputError(f"{option}: {key} is not among the steps ({', '.join(steps)})")
     params = opts.parameters(
         options, lambda key: kept.params(key) if own and key != own else {}, own

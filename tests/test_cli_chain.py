@@ -14,6 +14,7 @@ import pytest
 
 from tiltwright.app.cli import main
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.execution.cost import Sizes, cost
 from tiltwright.engine.execution.plan import plan
 from tiltwright.engine.io.ctf_text import CtfRows
 from tiltwright.engine.io.defocus import write_defocus
@@ -376,6 +377,32 @@ def test_no_room_is_told_before_any_work(series, tmp_path, capsys, monkeypatch):
     assert main(["process", *named(series, out), "--thickness", "96"]) == 2
     assert "MiB free" in said(capsys)
     assert not out.exists()
+
+
+def test_what_will_be_written_is_foreseen(done):
+    sizes = Sizes((N_VIEWS, 240, 256), 1, -84.5, (THICKNESS, 256, 240))
+    steps = json.loads((done / ".tiltwright" / "TS" / "chain.json").read_text())["steps"]
+    for key, protocol in all_protocols().items():
+        volumes = [stat[1] for name, stat in steps.get(key, {"files": {}})["files"].items()
+                   if name.endswith(".mrc")]  # fmt: skip
+        if not volumes:
+            continue
+        told = cost(key, sizes, protocol.Params(**steps[key]["params"]))
+        assert 0.7 * sum(volumes) < told.written_bytes < 1.3 * sum(volumes), key
+        assert told.seconds > 0
+
+
+@pytest.mark.parametrize("key", ORDER)
+def test_costs_grow_with_the_data(key):
+    params = all_protocols()[key].Params()
+    if "z_from" in type(params).model_fields:
+        params = params.model_copy(update={"about_x_deg": 1.0})
+    small = cost(key, Sizes((41, 500, 400), 2, 0.0, (100, 500, 400)), params)
+    large = cost(key, Sizes((41, 1000, 800), 2, 0.0, (200, 1000, 800)), params)
+    for name in ("seconds", "written_bytes", "stored_bytes", "memory_bytes"):
+        a, b = getattr(small, name), getattr(large, name)
+        assert 0 <= a <= b, name
+    assert large.seconds < 3600
 
 
 def test_plan():
