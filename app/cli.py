@@ -7,22 +7,14 @@ import dataclasses
 import json
 import signal
 import sys
-import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from tiltwright.app import cli_options as opts
 from tiltwright.engine.errors import Cancelled, InputError, TiltwrightError
 from tiltwright.engine.progress import Monitor, Progress
-
-SHORTCUTS = {
-    "binning": ("preprocess", "binning"),
-    "fiducial-diameter": ("fiducial-model", "diameter_nm"),
-    "fiducials": ("fiducial-model", "number"),
-    "thickness": ("reconstruction", "thickness"),
-}
-"""Options of ``process`` that stand for a parameter of a step."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,7 +76,7 @@ class _Line:
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     import tiltwright
-    from tiltwright.engine.protocols import KEYS
+    from tiltwright.engine.protocols import ORDER
 
     parser = _Parser(
         prog="tiltwright", description="Cryo-electron tomography, from a raw tilt series."
@@ -95,25 +87,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND")
     # Declarations are imported only for the command at hand: help and errors come at once.
     wanted = next((a for a in arguments if not a.startswith("-")), "")
-    process = commands.add_parser("process", help="the whole chain from a raw series to a tomogram")
-    steps = [(key, commands.add_parser(key, help=f"the chain up to {key}")) for key in KEYS]
+    process = commands.add_parser(
+        "process", help="the whole chain from a raw series to a tomogram, and further if asked"
+    )
     if wanted == "process":
-        _series_options(process)
-        _protocol_options(process, KEYS)
-        for option, (key, field) in SHORTCUTS.items():
-            process.add_argument(
-                f"--{option}",
-                dest=f"{key}.{field}",
-                default=None,
-                help=f"= --{key}.{field.replace('_', '-')}",
-            )
-        process.add_argument("--stop-after", default=KEYS[-1], choices=KEYS)
-        process.set_defaults(run=_process, resume=False)
-    for key, command in steps:
+        _process_command(process)
+    words = _first_lines() if not wanted else {}
+    for key in ORDER:
+        command = commands.add_parser(key, help=words.get(key))
         if wanted == key:
-            _series_options(command)
-            _protocol_options(command, KEYS[: KEYS.index(key) + 1], plain=key)
-            command.set_defaults(run=_process, stop_after=key, resume=True)
+            _step_command(command, key)
     simulate = commands.add_parser("simulate", help="write a tilt series with exactly known truth")
     if wanted == "simulate":
         _simulate_options(simulate)
@@ -124,79 +107,59 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _series_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("series", type=Path, metavar="SERIES.mrc")
-    parser.add_argument("--tilt-angles", type=Path, metavar="FILE", help=".rawtlt or .tlt")
-    parser.add_argument(
-        "--tilt-axis", type=float, metavar="DEGREES", help="counter-clockwise from the vertical"
+def _first_lines() -> dict[str, str]:
+    from tiltwright.engine.protocols import all_protocols
+
+    docs = {key: str(protocol.__doc__) for key, protocol in all_protocols().items()}
+    return {key: doc.split("\n")[0].replace("%", "%%") for key, doc in docs.items()}
+
+
+def _process_command(process: argparse.ArgumentParser) -> None:
+    from tiltwright.engine.protocols import KEYS, ORDER
+
+    process.usage = "tiltwright process SERIES.mrc [--output DIR] [--with STEPS] [options]"
+    process.description = (
+        f"Carries out {', '.join(KEYS)}, and what is asked for by --with, and writes all results "
+        "into DIR. Commands of single steps go on from there."
     )
-    parser.add_argument("--pixel-size", type=float, metavar="ANGSTROM", help="of the raw stack")
-    parser.add_argument("--mdoc", type=Path)
-    parser.add_argument("--exclude", default="", metavar="VIEWS", help="1-based, e.g. 1,31")
-    parser.add_argument("--output", type=Path, default=Path("."), metavar="DIR")
-    parser.add_argument("--write-aligned", action="store_true", help="write SERIES_ali.mrc as well")
-    parser.add_argument("--threads", type=int, default=0, help="0 = all cores")
-    parser.add_argument("--json", action="store_true", help="print the summary to standard output")
+    opts.series_options(process, again=False)
+    opts.chain_options(process)
+    opts.protocol_options(process, ORDER)
+    for option, (key, field) in opts.SHORTCUTS.items():
+        process.add_argument(
+            f"--{option}", dest=f"{key}.{field}", default=None, metavar="X",
+            help=f"= --{key}.{field.replace('_', '-')}",
+        )  # fmt: skip
+    process.add_argument("--stop-after", choices=ORDER, metavar="STEP", help="end after this step")
+    process.set_defaults(run=_process, target="", tomogram=None)
 
 
-def _protocol_options(
-    parser: argparse.ArgumentParser, keys: Sequence[str], plain: str = ""
-) -> None:
-    """One option per parameter: ``--KEY.NAME``, or just ``--NAME`` for the protocol ``plain``."""
-    from tiltwright.engine.protocols import protocols
+def _step_command(command: argparse.ArgumentParser, key: str) -> None:
+    from tiltwright.engine.protocols import ORDER, all_protocols
 
-    for key in keys:
-        protocol = protocols()[key]
-        group = parser.add_argument_group(protocol.title, protocol.__doc__)
-        for name, info in protocol.Params.model_fields.items():
-            extra = typing.cast(dict[str, Any], info.json_schema_extra or {})
-            words = [str(info.description)]
-            if extra.get("unit"):
-                words.append(f"[{extra['unit']}]")
-            words.append(
-                f"(default {info.default}"
-                + (f"; IMOD {extra['imod']})" if extra.get("imod") else ")")
-            )
-            option = name.replace("_", "-")
-            group.add_argument(
-                f"--{option}" if key == plain else f"--{key}.{option}",
-                dest=f"{key}.{name}", default=None, metavar=_metavar(info.annotation),
-                help=" ".join(words).replace("%", "%%"),
-            )  # fmt: skip
+    protocol = all_protocols()[key]
+    alone = " | --tomogram FILE.mrc" if _on_tomograms(protocol) else ""
+    command.usage = f"tiltwright {key} [SERIES.mrc{alone}] [--output DIR] [options]"
+    command.description = (
+        f"{protocol.__doc__} Steps before it are taken from the results in DIR, with the "
+        "parameters of the last time where none are given here; what is needed and not there is "
+        "done first."
+    )
+    opts.series_options(command, again=True)
+    opts.chain_options(command)
+    if _on_tomograms(protocol):
+        command.add_argument(
+            "--tomogram", type=Path, metavar="FILE.mrc",
+            help="work on this volume alone, instead of on a series (default none)",
+        )  # fmt: skip
+    opts.volume_options(command, protocol.inputs)
+    opts.protocol_options(command, (key, *ORDER[: ORDER.index(key)]), plain=key)
+    command.set_defaults(run=_process, target=key)
 
 
-def _metavar(annotation: Any) -> str:
-    if typing.get_origin(annotation) is Literal:
-        return "|".join(map(str, typing.get_args(annotation)))
-    return {bool: "yes|no", int: "N", float: "X"}.get(annotation, "VALUE")
-
-
-def _parameters(options: argparse.Namespace) -> dict[str, Any]:
-    from pydantic import ValidationError
-
-    from tiltwright.engine.protocols import protocols
-
-    given: dict[str, dict[str, str]] = {}
-    for dest, value in vars(options).items():
-        key, dot, name = dest.partition(".")
-        if dot and value is not None:
-            given.setdefault(key, {})[name] = value
-    out = {}
-    for key, values in given.items():
-        try:
-            out[key] = protocols()[key].Params(**values)
-        except ValidationError as exc:
-            first = exc.errors()[0]
-            name = str(first["loc"][0]).replace("_", "-")
-            raise InputError(f"--{key}.{name} {first['input']}: {first['msg'].lower()}") from exc
-    return out
-
-
-def _views(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(v) for v in text.split(",") if v.strip())
-    except ValueError as exc:
-        raise InputError(f"--exclude {text}: must be view numbers separated by commas") from exc
+def _on_tomograms(protocol: Any) -> bool:
+    port = protocol.inputs.get("tomogram")
+    return port is not None and not port.optional
 
 
 def _threads(n: int) -> int:
@@ -211,31 +174,28 @@ def _threads(n: int) -> int:
 
 
 def _process(options: argparse.Namespace, monitor: Monitor) -> None:
-    from tiltwright.engine.execution.chain import process
-    from tiltwright.engine.model.tilt_series import load_tilt_series
+    from tiltwright.app.cli_chain import run_chain, run_tomogram
     from tiltwright.engine.protocols.base import Context
 
-    series = load_tilt_series(
-        options.series, tilt_angles=options.tilt_angles, axis_deg=options.tilt_axis,
-        pixel_size_a=options.pixel_size, mdoc=options.mdoc, exclude=_views(options.exclude),
-    )  # fmt: skip
-    params = _parameters(options)
-    log = _log_for(options.json)
-    context = Context(monitor=monitor, log=log, threads=_threads(options.threads))
-    summary = process(
-        series, params, options.output, context, stop_after=options.stop_after,
-        write_aligned_stack=options.write_aligned, resume=options.resume,
-    )  # fmt: skip
+    threads = _threads(options.threads)
+    context = Context(monitor=monitor, log=_log_for(options.json), threads=threads)
+    if getattr(options, "tomogram", None) is not None:
+        summary = run_tomogram(options, context)
+    else:
+        summary = run_chain(options, context)
     if options.json:
         print(json.dumps(summary, indent=2))
-    else:
-        residual = summary["mean_residual_px"]
-        if residual is not None:
-            print(
-                f"{summary['n_fiducials']} fiducials, mean residual {residual:.3f} px, "
-                f"leave-one-out {summary['leave_one_out_px']:.3f} px"
-            )
-        print(f"report: {options.output / (series.name + '_report.html')}")
+        return
+    if summary.get("mean_residual_px") is not None:
+        print(
+            f"{summary['n_fiducials']} fiducials, mean residual "
+            f"{summary['mean_residual_px']:.3f} px, leave-one-out "
+            f"{summary['leave_one_out_px']:.3f} px"
+        )
+    for port, path in summary["outputs"].items():
+        print(f"{port.replace('_', ' ')}: {path}")
+    if "series" in summary:
+        print(f"report: {options.output / (summary['series'] + '_report.html')}")
 
 
 def _log_for(json_wanted: bool) -> Callable[[str], None]:
@@ -253,38 +213,9 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
         kind = hints[item.name]
         parser.add_argument(
             "--" + item.name.replace("_", "-"), dest=item.name, default=None,
-            type=_converter(item.name, kind), help=f"default {item.default}",
+            type=opts.converter(item.name, kind), help=f"default {item.default}",
         )  # fmt: skip
     parser.set_defaults(run=_simulate)
-
-
-def _converter(name: str, kind: Any) -> Callable[[str], Any]:
-    origin = typing.get_origin(kind)
-    if origin in (typing.Union, types.UnionType):
-        kind = next(k for k in typing.get_args(kind) if k is not type(None))
-        origin = typing.get_origin(kind)
-
-    def convert(text: str) -> Any:
-        try:
-            if origin is tuple:
-                parts = [p for p in text.split(",") if p]
-                if typing.get_origin(typing.get_args(kind)[0]) is tuple:
-                    return tuple((int(v), float(s)) for v, s in (p.split(":") for p in parts))
-                return tuple(int(p) for p in parts)
-            if kind is bool:
-                return {
-                    "yes": True,
-                    "true": True,
-                    "1": True,
-                    "no": False,
-                    "false": False,
-                    "0": False,
-                }[text.lower()]
-            return kind(text)
-        except (ValueError, KeyError) as exc:
-            raise InputError(f"--{name.replace('_', '-')} {text}: not understood") from exc
-
-    return convert
 
 
 def _simulate(options: argparse.Namespace, monitor: Monitor) -> None:

@@ -2,56 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from tiltwright.app.describe import parse_output
+from tiltwright.engine.execution.cost import Sizes, cost
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.protocols.base import Protocol
 
 if TYPE_CHECKING:
     from tiltwright.widgets.form.protocol_form import FormState
 
-_SECONDS_PER_MPX = {
-    "xray-eraser": 0.012, "preprocess": 0.012, "coarse-prealignment": 0.02,
-    "fiducial-model": 0.05, "fiducial-alignment": 0.01,
-}  # fmt: skip
-"""Rough, per million pixels of the images that go in, on two cores."""
-_VOXEL_UPDATES_PER_S = 5e9
+_WORTH_SAYING = 5e6
+_MUCH_MEMORY = 5e8
 
 
 def estimate(project: Project, protocol: type[Protocol], state: FormState) -> str:
     """One line, from the records of the inputs alone: no file is read."""
-    pixels = voxels = 0.0
-    seconds = written = 0.0
-    n = 0
-    for ident in state.inputs.values():
+    series: dict[str, Sizes] = {}
+    for port, ident in state.inputs.items():
         if not ident:
             continue
         source = parse_output(ident)
         run = project.runs.get(source.run)
         items = run.outputs.get(source.port, {}) if run is not None else {}
-        n = max(n, len(items))
-        for record in items.values():
-            if record["kind"] == "tilt_series":
-                nx, ny = record.get("image_size") or (0, 0)
-                pixels += len(record["tilt_deg"]) * nx * ny
-                if protocol.key == "reconstruction":
-                    thick = state.params.thickness
-                    voxels += nx * ny * thick
-                    seconds += len(record["tilt_deg"]) * nx * ny * thick / _VOXEL_UPDATES_PER_S
-                    written += nx * ny * thick * (2 if state.params.output_type == "int16" else 4)
-            elif record["kind"] == "tomogram":
-                nz, ny, nx = record["shape"]
-                written += 2.0 * nx * ny * nz
-                seconds += nx * ny * nz / 3e8
-    if not n:
+        for name, record in items.items():
+            series[name] = _sizes(port, record, series.get(name, Sizes()))
+    if not series:
         return ""
-    seconds += _SECONDS_PER_MPX.get(protocol.key, 0.0) * pixels / 1e6
-    if protocol.key in ("preprocess", "xray-eraser"):
-        written += 2 * pixels / getattr(state.params, "binning", 1) ** 2
-    size = f", about {written / 1e9:.2g} GB" if written >= 5e6 else ""
+    costs = [cost(protocol.key, sizes, state.params) for sizes in series.values()]
+    seconds = sum(c.seconds for c in costs)
+    written = sum(c.written_bytes + c.stored_bytes for c in costs)
+    memory = max(c.memory_bytes for c in costs)
+    parts = [f"{len(series)} series"]
     if seconds < 1:
-        time = "below 1 s"
+        parts.append("below 1 s")
+    elif seconds < 90:
+        parts.append(f"about {seconds:.0f} s")
     else:
-        time = f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
-    return f"{n} series, {time}{size}"
+        parts.append(f"about {seconds / 60:.0f} min")
+    if written >= _WORTH_SAYING:
+        parts.append(f"about {written / 1e9:.2g} GB")
+    if memory >= _MUCH_MEMORY:
+        parts.append(f"{memory / 1e9:.2g} GB of memory")
+    return ", ".join(parts)
+
+
+def _sizes(port: str, record: Mapping[str, Any], known: Sizes) -> Sizes:
+    """With what the record of one more input says."""
+    if record["kind"] == "tilt_series":
+        nx, ny = record.get("image_size") or (0, 0)
+        return replace(
+            known, views=(len(record["tilt_deg"]), ny, nx), binning=record["binning"],
+            axis_deg=record["axis_deg"],
+        )  # fmt: skip
+    if record["kind"] == "tomogram" and port == "tomogram":
+        nz, ny, nx = record["shape"]
+        return replace(known, volume=(nz, ny, nx))
+    return known

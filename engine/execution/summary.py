@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import tiltwright
 from tiltwright.engine.io.atomic import write_text
+from tiltwright.engine.model.ctf_table import CtfTable
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.model.tomogram import Tomogram
@@ -26,6 +27,7 @@ def summarise(
     notes: Sequence[str],
     parameters: Mapping[str, Any],
     seconds: Mapping[str, float],
+    ctf: CtfTable | None = None,
 ) -> dict[str, Any]:
     """The contents of ``summary.json``; views are 1-based."""
     fit = series.alignment.fit if series.alignment is not None else None
@@ -59,6 +61,11 @@ def summarise(
             "x_axis_tilt_deg": series.alignment.x_tilt_deg,
             "variables": fit.variables,
         }
+    if ctf is not None:
+        words = {1: "as it is", -1: "inverted", 0: "undetermined"}
+        mean_um = (ctf.defocus_u_a + ctf.defocus_v_a)[ctf.used] / 2e4
+        summary["handedness"] = words[ctf.hand]
+        summary["defocus_um"] = [mean_um.min(), mean_um.max()] if len(mean_um) else None
     if tomogram is not None:
         summary["tomogram_pixel_size_a"] = tomogram.pixel_size_a
         summary["tomogram_shape"] = list(tomogram.shape)

@@ -14,7 +14,14 @@ KEYS = (
     "fiducial-alignment",
     "reconstruction",
 )
-"""Keys of the protocols of ``process``, in their order; also the names of their commands."""
+"""Keys of the protocols that ``process`` carries out if nothing else is asked for."""
+
+ORDER = (
+    "xray-eraser", "dose-filter", *KEYS[:-1], "ctf-import", "ctf-estimation", "ctf-correction",
+    "erase-fiducials", "reconstruction", "reconstruction-iterative", "crop", "denoise",
+    "segmentation", "chimerax",
+)  # fmt: skip
+"""Keys of all protocols that have a command, in the order in which a chain carries them out."""
 
 
 def protocols() -> dict[str, type[Protocol]]:

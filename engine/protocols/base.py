@@ -130,6 +130,20 @@ class Protocol:
         raise TypeError(f"{cls.__name__} declares no run()")
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """What the outputs will be, as far as it can be told before any work.
+
+        Objects that do not exist yet are complete but for their data and files; an input or an
+        output of which nothing is known is missing.
+
+        Raises
+        ------
+        InputError
+            The step will certainly refuse these inputs or parameters.
+        """
+        return {port: inputs[port] for port in cls.outputs if port in inputs}
+
+    @classmethod
     def sources(cls, params: Any) -> dict[str, Path]:
         """For a protocol without inputs: the name of each series to its file."""
         return {}

@@ -41,6 +41,17 @@ class ChimeraX(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """The tomogram as it is, which the mask must fit."""
+        tomogram, mask = inputs["tomogram"], inputs.get("mask")
+        if mask is not None and mask.shape != tomogram.shape:
+            raise InputError(
+                f"ChimeraX: the mask {mask.path}, {mask.describe()}, does not fit the tomogram, "
+                f"{tomogram.describe()}"
+            )
+        return {"tomogram": tomogram}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Write ``NAME.cxc`` and what it opens; the tomogram is passed on as it is."""
         from tiltwright.engine.volume.chimerax import write_scene
@@ -48,11 +59,7 @@ class ChimeraX(Protocol):
         tomogram: Tomogram = inputs["tomogram"]
         mask: Tomogram | None = inputs.get("mask")
         series: TiltSeries | None = inputs.get("tilt_series")
-        if mask is not None and mask.shape != tomogram.shape:
-            raise InputError(
-                f"ChimeraX: the mask, {mask.describe()}, does not fit the tomogram, "
-                f"{tomogram.describe()}"
-            )
+        cls.foresee(inputs, params)
         context.monitor.check()
         beads = bead_voxels(series, tomogram) if params.beads and series is not None else None
         scene = write_scene(

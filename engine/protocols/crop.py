@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tiltwright.engine.io.mrc import read_header
 from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+
+if TYPE_CHECKING:
+    from tiltwright.engine.volume.crop import Box
 
 
 def _edge(axis: str, last: bool) -> Any:
@@ -18,6 +22,16 @@ def _edge(axis: str, last: bool) -> Any:
         imod="trimvol -" + axis,
         help=f"The {side} voxel along {axis} that is kept, counted from 1; 0 is the edge.",
     )  # fmt: skip
+
+
+def _box(tomogram: Tomogram, params: Any) -> Box:
+    """First and last voxel along x, y and z, 0-based."""
+    first = [max(getattr(params, f"{a}_from"), 1) - 1 for a in "xyz"]
+    last = [
+        (getattr(params, f"{a}_to") or n) - 1
+        for a, n in zip("xyz", tomogram.shape[::-1], strict=True)
+    ]
+    return (first[0], last[0]), (first[1], last[1]), (first[2], last[2])
 
 
 def _labels(tomogram: Tomogram) -> list[str]:
@@ -52,23 +66,28 @@ class Crop(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """A smaller tomogram."""
+        from tiltwright.engine.volume.crop import check_box
+
+        tomogram: Tomogram = inputs["tomogram"]
+        (x0, x1), (y0, y1), (z0, z1) = box = _box(tomogram, params)
+        check_box(box, tomogram.shape)
+        return {"tomogram": replace(tomogram, shape=(z1 - z0 + 1, y1 - y0 + 1, x1 - x0 + 1))}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Crop one tomogram into ``NAME_crop.mrc``."""
         from tiltwright.engine.volume.crop import crop_volume
 
         tomogram: Tomogram = inputs["tomogram"]
-        nz, ny, nx = tomogram.shape
-        first = [max(getattr(params, f"{a}_from"), 1) - 1 for a in "xyz"]
-        last = [
-            (getattr(params, f"{a}_to") or n) - 1 for a, n in zip("xyz", (nx, ny, nz), strict=True)
-        ]
-        box = ((first[0], last[0]), (first[1], last[1]), (first[2], last[2]))
+        box = _box(tomogram, params)
         path = context.folder / f"{tomogram.name}_crop.mrc"
         shape = crop_volume(
             tomogram.data, box, path, tomogram.pixel_size_a, about_x_deg=params.about_x_deg,
             about_y_deg=params.about_y_deg, labels=_labels(tomogram),
             monitor=context.monitor,
         )  # fmt: skip
-        origin = tuple(o + f for o, f in zip(tomogram.origin, first, strict=True))
+        origin = tuple(o + f for o, (f, _) in zip(tomogram.origin, box, strict=True))
         context.say(f"{tomogram.describe()} -> {shape[2]} x {shape[1]} x {shape[0]}")
         return {"tomogram": open_tomogram(path, tomogram.name, (origin[0], origin[1], origin[2]))}

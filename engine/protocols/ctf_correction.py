@@ -63,6 +63,14 @@ class CtfCorrection(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """The series corrected, by a table that speaks of its views."""
+        series: TiltSeries = inputs["tilt_series"]
+        if "ctf_table" in inputs:
+            _rows(series, inputs["ctf_table"])
+        return {"tilt_series": replace(series, ctf_corrected=True)}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Correct one series into ``NAME_ctf.mrc``."""
         from tiltwright.engine.ctf.correct import Correction, correct_stack

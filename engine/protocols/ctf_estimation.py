@@ -13,7 +13,7 @@ from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 
 if TYPE_CHECKING:
-    from tiltwright.engine.ctf.estimate import SeriesFit
+    from tiltwright.engine.ctf.estimate import SeriesFit, Settings
 
 HANDS = {"automatic": 0, "as it is": 1, "inverted": -1}
 
@@ -79,9 +79,15 @@ class CtfEstimation(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """A table of which nothing is known yet."""
+        _settings(inputs["tilt_series"], params).check()
+        return {}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Estimate one series; binned ones on their raw stack, which has more rings."""
-        from tiltwright.engine.ctf.estimate import Settings, estimate_series
+        from tiltwright.engine.ctf.estimate import estimate_series
         from tiltwright.engine.protocols.ctf_geometry import view_slopes
 
         series: TiltSeries = inputs["tilt_series"]
@@ -92,13 +98,7 @@ class CtfEstimation(Protocol):
         used = series.used
         if series.alignment is not None:
             used = used & series.alignment.valid
-        settings = Settings(
-            tile=min(params.tile_px, min(series.size) // 2 * 2),
-            band_a=(params.longest_a, max(params.shortest_a, 2.05 * series.pixel_size_a)),
-            defocus_a=(params.min_defocus_um * 1e4, params.max_defocus_um * 1e4),
-            astigmatism=params.astigmatism, phase_shift=params.phase_shift,
-            phase_deg=params.phase_deg, hand=HANDS[params.hand], neighbours=params.neighbours,
-        )  # fmt: skip
+        settings = _settings(series, params)
         optics = series_optics(series)
         fit = estimate_series(
             stack, series.pixel_size_a, slopes, centres, tilt, series.order, used, optics,
@@ -119,6 +119,18 @@ class CtfEstimation(Protocol):
             context.note(f"no CTF of views {names}: they are blank; exclude them")
         context.note(hand_text(fit, settings.hand))
         return {"ctf_table": table}
+
+
+def _settings(series: TiltSeries, params: Any) -> Settings:
+    from tiltwright.engine.ctf.estimate import Settings
+
+    return Settings(
+        tile=min(params.tile_px, min(series.size) // 2 * 2),
+        band_a=(params.longest_a, max(params.shortest_a, 2.05 * series.pixel_size_a)),
+        defocus_a=(params.min_defocus_um * 1e4, params.max_defocus_um * 1e4),
+        astigmatism=params.astigmatism, phase_shift=params.phase_shift,
+        phase_deg=params.phase_deg, hand=HANDS[params.hand], neighbours=params.neighbours,
+    )  # fmt: skip
 
 
 def table_of_fit(fit: SeriesFit, series: TiltSeries, optics: Any) -> CtfTable:

@@ -40,11 +40,18 @@ class CtfImport(Protocol):
         return [f"{p.name}:{file_hash(p)}" for p in _all_files(params.files)]
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """The table itself: reading it takes no time."""
+        series: TiltSeries = inputs["tilt_series"]
+        path = _file_of(series, params.files)
+        return {"ctf_table": table_of_rows(read_ctf(path), series, path)}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Read the table of one series."""
         series: TiltSeries = inputs["tilt_series"]
         path = _file_of(series, params.files)
-        table = table_of_rows(read_ctf(path), series, path)
+        table = cls.foresee(inputs, params)["ctf_table"]
         context.say(f"{path.name}: {table.describe()}")
         missing = int((series.used & (table.row_of_view(series) < 0)).sum())
         if missing:

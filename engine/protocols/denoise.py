@@ -80,6 +80,12 @@ class Denoise(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """A tomogram of the same size."""
+        cls.denoising(params, inputs["tomogram"].pixel_size_a).check()
+        return super().foresee(inputs, params)
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Denoise one tomogram into ``NAME_denoised.mrc``."""
         import numpy as np

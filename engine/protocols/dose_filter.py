@@ -37,6 +37,12 @@ class DoseFilter(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """The same series, whose doses must be known."""
+        cls.doses(inputs["tilt_series"], params)
+        return super().foresee(inputs, params)
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Filter one series into ``NAME_dose.mrc``, float32."""
         from concurrent.futures import ThreadPoolExecutor

@@ -53,6 +53,14 @@ class EraseFiducials(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """The same series; the network must be there if it is chosen."""
+        _diameter(inputs["tilt_series"], params)
+        if params.method == "fidder":
+            fidder()
+        return super().foresee(inputs, params)
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Erase the gold of one series into ``NAME_noGold.mrc``."""
         from concurrent.futures import ThreadPoolExecutor
@@ -64,12 +72,7 @@ class EraseFiducials(Protocol):
 
         series: TiltSeries = inputs["tilt_series"]
         images, pixel = series.images, series.image_pixel_size_a
-        diameter = params.diameter_nm * 10 / pixel
-        if diameter < 2:
-            raise InputError(
-                f"erase fiducials: beads of {params.diameter_nm:g} nm are {diameter:.1f} px wide "
-                f"at {pixel:g} Å/px; at least 2 px are needed"
-            )
+        diameter = _diameter(series, params)
         probability = cls._probabilities(series, params, diameter, context)
         kind = np.dtype(images.dtype).newbyteorder("=")
         # MRC files have no plain unsigned bytes
@@ -143,8 +146,20 @@ class EraseFiducials(Protocol):
         return probability
 
 
-def fidder_probabilities(series: TiltSeries) -> Any:
-    """Probabilities by the network of the package ``fidder``, view by view.
+def _diameter(series: TiltSeries, params: Any) -> float:
+    """Of a bead, in pixels of the stack that is worked on."""
+    pixel = series.image_pixel_size_a
+    diameter: float = params.diameter_nm * 10 / pixel
+    if diameter < 2:
+        raise InputError(
+            f"erase fiducials: beads of {params.diameter_nm:g} nm are {diameter:.1f} px wide "
+            f"at {pixel:g} Å/px; at least 2 px are needed"
+        )
+    return diameter
+
+
+def fidder() -> tuple[Any, Any]:
+    """The package torch and the function of ``fidder`` that finds gold.
 
     Raises
     ------
@@ -155,12 +170,23 @@ def fidder_probabilities(series: TiltSeries) -> Any:
 
     try:
         torch = importlib.import_module("torch")
-        predict = importlib.import_module("fidder.predict").predict_fiducial_mask
+        return torch, importlib.import_module("fidder.predict").predict_fiducial_mask
     except (ImportError, AttributeError) as exc:
         raise InputError(
             f"erase fiducials: the package fidder cannot be used ({exc}); install it, or choose "
             "the method geometry"
         ) from exc
+
+
+def fidder_probabilities(series: TiltSeries) -> Any:
+    """Probabilities by the network of the package ``fidder``, view by view.
+
+    Raises
+    ------
+    InputError
+        See :func:`fidder`.
+    """
+    torch, predict = fidder()
 
     def probability(v: int) -> npt.NDArray[np.float32]:
         view = torch.tensor(np.asarray(series.images[v], np.float32))

@@ -57,14 +57,17 @@ class Preprocess(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """A series of other pixels."""
+        series: TiltSeries = inputs["tilt_series"]
+        _once(series, params.binning)
+        return {"tilt_series": replace(series, binning=series.binning * params.binning)}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Bin, erase, scale and judge one series; the result is in memory."""
         series: TiltSeries = inputs["tilt_series"]
-        if params.binning > 1 and series.binning > 1:
-            raise InputError(
-                f"preprocess: {series.name} is binned by {series.binning} already; take the "
-                "series before that, or binning 1"
-            )
+        _once(series, params.binning)
         work, verdicts = cls.compute(
             series.images, series.tilt_deg, series.axis_deg, params, context
         )
@@ -128,6 +131,14 @@ class Preprocess(Protocol):
             if params.densities != "none":
                 work[v] = scale_densities(work[v], params.densities)
         return work, verdicts
+
+
+def _once(series: TiltSeries, binning: int) -> None:
+    if binning > 1 and series.binning > 1:
+        raise InputError(
+            f"preprocess: {series.name} is binned by {series.binning} already; take the "
+            "series before that, or binning 1"
+        )
 
 
 def _working_type(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.conventions import aligned_size
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
@@ -70,6 +71,11 @@ class Reconstruction(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """A tomogram of this size."""
+        return {"tomogram": future_tomogram(inputs["tilt_series"], params)}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Reconstruct one aligned series into ``NAME_rec.mrc``."""
         series: TiltSeries = inputs["tilt_series"]
@@ -110,3 +116,11 @@ class Reconstruction(Protocol):
             work, transforms, tilt_deg, x_tilt_deg=x_tilt_deg, axis_deg=axis_deg, used_views=used,
             pixel_size_a=pixel_size_a, path=path, dtype=dtype, monitor=context.monitor, **options,
         )  # fmt: skip
+
+
+def future_tomogram(series: TiltSeries, params: Any) -> Tomogram:
+    """The tomogram of a series before it is made; its file is not there yet."""
+    frame = series.frame
+    nx, ny = aligned_size(frame.nx_binned, frame.ny_binned, series.axis_deg)
+    shape = (params.thickness, ny, params.width or nx)
+    return Tomogram(series.name, series.path, shape, series.image_pixel_size_a, (0.0, 0.0, 0.0))

@@ -117,6 +117,25 @@ class ReconstructionIterative(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """A tomogram of this size, which mask and start must have."""
+        from tiltwright.engine.protocols.reconstruction import future_tomogram
+
+        tomogram = future_tomogram(inputs["tilt_series"], params)
+        for port in ("mask", "start"):
+            volume = inputs.get(port)
+            if volume is None:
+                continue
+            if params.method not in _ITERATIVE["method"]:
+                raise InputError(f"reconstruction: {params.method} takes no mask and no start")
+            if volume.shape != tomogram.shape:
+                raise InputError(
+                    f"reconstruction: the {port} {volume.path}, {volume.describe()}, does not fit "
+                    f"the tomogram, {tomogram.describe()}"
+                )
+        return {"tomogram": tomogram}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Reconstruct one aligned series into ``NAME_METHOD.mrc``."""
         from tiltwright.engine.recon.strips import Request

@@ -56,6 +56,12 @@ class Segmentation(Protocol):
         )  # fmt: skip
 
     @classmethod
+    def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
+        """A mask of the tomogram's size."""
+        _thickness(inputs["tomogram"], params)
+        return {"mask": inputs["tomogram"]}
+
+    @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Segment one tomogram into ``NAME_membranes.mrc`` and its mesh."""
         import numpy as np
@@ -65,12 +71,7 @@ class Segmentation(Protocol):
         from tiltwright.engine.volume.mesh import mesh_of_mask, write_mesh
 
         tomogram: Tomogram = inputs["tomogram"]
-        thickness = params.thickness_nm * 10 / tomogram.pixel_size_a
-        if not 1 <= thickness <= 20:
-            raise InputError(
-                f"segmentation: membranes of {params.thickness_nm:g} nm are {thickness:.2g} voxels "
-                f"of {tomogram.pixel_size_a:g} Å thick; 1 to 20 are possible"
-            )
+        thickness = _thickness(tomogram, params)
         found = find_membranes(
             tomogram.data, thickness, threshold=params.threshold, weak=params.weak,
             least_points=params.min_size, dark=not params.light, monitor=context.monitor,
@@ -96,3 +97,14 @@ class Segmentation(Protocol):
             write_mesh(path.with_suffix(f".{params.mesh}"), mesh, tomogram.pixel_size_a)
             context.say(f"mesh of {len(mesh.triangles)} triangles")
         return {"mask": open_tomogram(path, tomogram.name, tomogram.origin)}
+
+
+def _thickness(tomogram: Tomogram, params: Any) -> float:
+    """Of a membrane, in voxels."""
+    thickness: float = params.thickness_nm * 10 / tomogram.pixel_size_a
+    if not 1 <= thickness <= 20:
+        raise InputError(
+            f"segmentation: membranes of {params.thickness_nm:g} nm are {thickness:.2g} voxels "
+            f"of {tomogram.pixel_size_a:g} Å thick; 1 to 20 are possible"
+        )
+    return thickness

@@ -51,6 +51,15 @@ def _turned(data: Any, matrix: Any, start: Any, fill: float, out: Any) -> None:
             out[k, j, i] = total
 
 
+def check_box(box: Box, shape: tuple[int, int, int]) -> None:
+    """Raise :class:`InputError` when a box does not lie in a volume of ``shape`` (z, y, x)."""
+    for name, (low, high), n in zip("xyz", box, shape[::-1], strict=True):
+        if not 0 <= low <= high < n:
+            raise InputError(
+                f"crop: {name} from {low + 1} to {high + 1} does not lie within 1 to {n}"
+            )
+
+
 def crop_volume(
     data: Any,
     box: Box,
@@ -82,11 +91,7 @@ def crop_volume(
         The box does not lie in the volume, or the file cannot be written.
     """
     nz, ny, nx = data.shape
-    for name, (low, high), n in zip("xyz", box, (nx, ny, nz), strict=True):
-        if not 0 <= low <= high < n:
-            raise InputError(
-                f"crop: {name} from {low + 1} to {high + 1} does not lie within 1 to {n}"
-            )
+    check_box(box, (nz, ny, nx))
     (x0, x1), (y0, y1), (z0, z1) = box
     shape = (z1 - z0 + 1, y1 - y0 + 1, x1 - x0 + 1)
     kind = np.dtype(data.dtype).newbyteorder("=")

@@ -116,8 +116,11 @@ def _fluxes(
         off = xy * xy + xz * xz + yz * yz
         p = math.sqrt((xx * xx + yy * yy + zz * zz + _TWO * off) * _SIXTH) + _TINY
         # cos 3 theta, where the eigenvalues are mean + 2 p cos(theta + 2 pi k / 3)
-        det = xx * (yy * zz - yz * yz) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
-        triple = min(max(_HALF * det / (p * p * p), -_ONE), _ONE)
+        # each part divided first: the cube of p is 0 where nothing changes
+        q = _ONE / p
+        a, b, d, e, f, g = xx * q, yy * q, zz * q, xy * q, xz * q, yz * q
+        det = a * (b * d - g * g) - e * (e * d - g * f) + f * (e * g - b * f)
+        triple = min(max(_HALF * det, -_ONE), _ONE)
         s = math.sqrt(_HALF + _HALF * triple)
         t = math.sqrt(_HALF - _HALF * triple)
         high = _C0 + s * (_C1 + s * (_C2 + s * (_C3 + s * (_C4 + s * _C5))))

@@ -20,6 +20,7 @@ from tiltwright.engine.model.edits import MovePoints
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.project.versions import list_versions, open_version, save_version
+from tiltwright.engine.protocols import KEYS
 from tiltwright.engine.protocols.base import Context
 from tiltwright.widgets.editor.current import Current
 from tiltwright.widgets.editor.editor_window import EditorWindow
@@ -37,7 +38,7 @@ def automatic_model() -> Path:
         REAL / "position14.mrc", tilt_angles=REAL / "position14.rawtlt", axis_deg=-84.5,
         pixel_size_a=11.04,
     )  # fmt: skip
-    process(series, {}, folder, Context(), stop_after="fiducial-alignment")
+    process(series, {}, folder, Context(), steps=KEYS[:4])
     return folder / "position14.fid"
 
 
