@@ -74,8 +74,9 @@ def process(
                     context.say(f"{key}: taken from the results in {folder}")
                     made |= known
                 else:
+                    inputs = {port: made[port] for port in step.inputs if port in made}
                     try:
-                        out = step.run({k: made[k] for k in step.inputs}, chosen[key], context)
+                        out = step.run(inputs, chosen[key], context)
                     except DataError as exc:
                         text = str(exc) if str(exc).startswith(key) else f"{key}: {exc}"
                         failed = DataError(text)
@@ -127,7 +128,8 @@ def _prepare(folder: Path) -> None:
 
 _MADE = (
     ".xf", ".tlt", ".xtilt", ".prexg", ".fid", "_nogaps.fid", "_points.csv", ".xyz", ".resid",
-    "_residuals.csv", "_ali.mrc", "_rec.mrc", "_report.html",
+    "_residuals.csv", "_ali.mrc", "_rec.mrc", "_rec_even.mrc", "_rec_odd.mrc",
+    "_report.html",
 )  # fmt: skip
 
 

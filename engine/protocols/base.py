@@ -118,7 +118,6 @@ class Protocol:
     inputs: ClassVar[Mapping[str, Port]] = {}
     outputs: ClassVar[Mapping[str, Port]] = {}
     Params: ClassVar[type[Parameters]] = Parameters
-
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Process one series: an object for each of ``outputs``.
@@ -128,6 +127,11 @@ class Protocol:
         InputError, DataError, Cancelled
         """
         raise TypeError(f"{cls.__name__} declares no run()")
+
+    @classmethod
+    def ends_early(cls, params: Any) -> bool:
+        """Whether it can be told that what it has is enough (``Monitor.enough``)."""
+        return False
 
     @classmethod
     def sources(cls, params: Any) -> dict[str, Path]:
