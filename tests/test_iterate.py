@@ -293,14 +293,13 @@ def test_the_filter_resembles_the_iterations(tmp_path):
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 1, req.stack.shape).astype(np.float32)
     req = Request(**{**vars(req), "stack": noise})
-    plain = {**vars(req), "radial_cutoff": 0.5}
     middle = np.s_[5:-5, 5:-5, 20:-20]
     near = []
     for n in (3, 30):
         sirt, _ = run(req, Iterations(n))
-        reconstruct_series(Request(**plain), Weighting(equivalent_iterations=n))
+        reconstruct_series(req, Weighting(0.5, equivalent_iterations=n))
         like = read(req.path)
-        reconstruct_series(Request(**plain))
+        reconstruct_series(req, Weighting(0.5))
         wbp = read(req.path)
         near.append(np.corrcoef(sirt[middle].ravel(), like[middle].ravel())[0, 1])
         assert near[-1] > 0.9

@@ -430,10 +430,11 @@ def test_cancelling_leaves_no_file(tmp_path):
 )
 def test_nonsense_is_refused(tmp_path, wrong):
     good = {"tilt_deg": [-3, 0, 3], "thickness": 5, "axis_deg": 0.0, "pixel_size_a": 5.0}
+    of_filter = {k: wrong.pop(k) for k in list(wrong) if k in vars(Weighting())}
+    stack = np.ones((3, 20, 20))
+    request = Request(stack, identity(3), path=tmp_path / "a.mrc", **{**good, **wrong})
     with pytest.raises(InputError):
-        reconstruct_series(
-            Request(np.ones((3, 20, 20)), identity(3), path=tmp_path / "a.mrc", **{**good, **wrong})
-        )
+        reconstruct_series(request, Weighting(**of_filter))
     assert list(tmp_path.iterdir()) == []
 
 

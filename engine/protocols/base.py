@@ -118,6 +118,7 @@ class Protocol:
     inputs: ClassVar[Mapping[str, Port]] = {}
     outputs: ClassVar[Mapping[str, Port]] = {}
     Params: ClassVar[type[Parameters]] = Parameters
+
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Process one series: an object for each of ``outputs``.
