@@ -205,7 +205,8 @@ def test_the_defocus_of_a_place_is_that_of_its_height(hand, x_tilt):
         height = hand * PIXEL * (turned * np.cos(t) - points[:, 0] * np.sin(t))
         found = (at[:, v] - views.centres_xy[v]) @ views.slopes_a[v]
         found += views.rise[v] * points[:, 2] * PIXEL
-        assert found == pytest.approx(height, abs=1e-6)
+        # A stored alignment has four decimals.
+        assert found == pytest.approx(height, abs=2e-3)
 
 
 @pytest.mark.parametrize("protocol", [Reconstruction, ReconstructionIterative])
@@ -242,7 +243,7 @@ def test_what_is_refused_before_any_work(small, tmp_path):
     with pytest.raises(InputError, match="no defocus for views 7 of thick"):
         small_run(fewer, tmp_path, table, ctf="flip")
     other = replace(small, tilt_deg=SMALL_TILT[::-1].copy())
-    with pytest.raises(InputError, match="CTF table: a tilt of .* these are other views"):
+    with pytest.raises(InputError, match=r"CTF table: a tilt of .* these are other views"):
         small_run(other, tmp_path, table, ctf="flip")
     for bad in (np.nan, np.inf):
         with pytest.raises(InputError, match="defocus_u_a of the view acquired as number 1"):
