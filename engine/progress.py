@@ -51,15 +51,15 @@ class Monitor:
             self.listener(Progress(done, total, text))
 
     def part(self, index: int, n: int) -> Monitor:
-        """For one of ``n`` pieces of work of one length, which nobody ends early."""
+        """For one of ``n`` pieces of work of one length."""
         listener = self.listener
         if listener is None:
-            return Monitor(stop=self.stop)
+            return self
 
         def listen(p: Progress) -> None:
             listener(Progress(index * p.total + p.done, n * p.total, p.text))
 
-        return Monitor(listen, self.stop)
+        return Monitor(listen, self.stop, self.enough)
 
 
 SILENT = Monitor()

@@ -17,7 +17,7 @@ from tiltwright.engine.recon.filters import hamming_window, iteration_window
 from tiltwright.engine.recon.fourier import reconstruct_fourier
 from tiltwright.engine.recon.iterate import Iterations, Start, reconstruct_iterative, subset_order
 from tiltwright.engine.recon.slabs import reconstruct_slabs, slab_sections
-from tiltwright.engine.recon.strips import Request
+from tiltwright.engine.recon.strips import Request, scratch
 from tiltwright.engine.recon.wbp import Weighting, reconstruct_series
 
 
@@ -369,3 +369,56 @@ def test_the_file_says_what_was_done(tmp_path):
     with mrcfile.open(req.path) as m:
         assert b"SART, 2 iterations" in bytes(m.header.label[0])
         assert b"int16 = (density" in bytes(m.header.label[1])
+
+
+def ended_after(n):
+    """A monitor that has enough while iteration ``n`` is under way."""
+
+    def listen(progress):
+        if progress.text.startswith((f"SIRT {n} of", f"SART {n} of")):
+            monitor.enough.set()
+
+    monitor = Monitor(listen)
+    return monitor
+
+
+@pytest.mark.parametrize("subset", [0, 5])
+def test_ended_early_it_keeps_the_iterate_of_that_moment(tmp_path, subset):
+    req = request(tmp_path)
+    wanted, residual = run(req, Iterations(4, subset))
+    monitor = ended_after(4)
+    done = reconstruct_iterative(req, Iterations(500, subset), monitor)
+    assert done.number == 4
+    np.testing.assert_array_equal(read(req.path), wanted)
+    np.testing.assert_allclose(done.residual, residual)
+    with mrcfile.open(req.path) as m:
+        assert b", 4 iterations," in bytes(m.header.label[0])
+    # Enough before the first: one iteration is the least that makes a tomogram.
+    assert reconstruct_iterative(req, Iterations(500, subset), monitor).number == 1
+
+
+def test_iterations_are_counted_on(tmp_path):
+    req = request(tmp_path)
+    half, _ = run(req, Iterations(5))
+    done = reconstruct_iterative(req, Iterations(3, start=Start(half, iterations=5)))
+    assert (done.before, done.number) == (5, 3)
+    with mrcfile.open(req.path) as m:
+        assert b"SIRT, 8 iterations" in bytes(m.header.label[0])
+
+
+def test_large_ones_lie_in_a_file_that_goes_with_them(tmp_path, monkeypatch):
+    req = request(tmp_path)
+    mask = (np.arange(41) > 9)[:, None, None] * np.ones(req.shape(), np.int8)
+    whole, _ = run(req, Iterations(3, mask=mask))
+    rooms = []
+
+    def counted(folder, shape):
+        rooms.append(shape)
+        return scratch(folder, shape)
+
+    monkeypatch.setattr("tiltwright.engine.recon.iterate.MEMORY_BYTES", 1)
+    monkeypatch.setattr("tiltwright.engine.recon.iterate.scratch", counted)
+    part, _ = run(req, Iterations(3, mask=mask))
+    np.testing.assert_array_equal(part, whole)
+    assert len(rooms) == 4
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mrc"]

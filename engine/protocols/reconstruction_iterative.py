@@ -206,10 +206,15 @@ class _Iterating:
 
     def __init__(self, name: str, plan: Iterations, context: Context) -> None:
         self.name, self.plan, self.context = name, plan, context
+        self.whole = True
 
     def __call__(self, request: Request, monitor: Monitor) -> Reconstruction:
         from tiltwright.engine.recon.iterate import reconstruct_iterative
 
+        if not self.whole:
+            # Not ended early: what was enough for the whole is planned for the halves.
+            monitor = Monitor(monitor.listener, monitor.stop)
+        self.whole = False
         done = reconstruct_iterative(request, self.plan, monitor)
         path = Path(request.path)
         table = "".join(f"{done.before + i},{r:.6g}\n" for i, r in enumerate(done.residual))

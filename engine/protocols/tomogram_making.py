@@ -192,10 +192,8 @@ def make_tomograms(
         parts |= _halves(series, request)
     out: dict[str, Any] = {}
     for index, (port, part) in enumerate(parts.items()):
-        whole = port == "tomogram"
-        alone = whole and len(parts) == 1
-        done = make(part, context.monitor if alone else context.monitor.part(index, len(parts)))
-        if whole and request.dtype == "int16":
+        done = make(part, context.monitor.part(index, len(parts)))
+        if port == "tomogram" and request.dtype == "int16":
             scaling = done.scale, done.offset
             parts |= {name: replace(parts[name], scaling=scaling) for name in list(parts)[1:]}
         out[port] = open_tomogram(done.path, series.name, origin_of(request), ctf_corrected)
