@@ -191,8 +191,8 @@ def make_tomograms(
     if params.halves:
         parts |= _halves(series, request)
     out: dict[str, Any] = {}
-    for index, (port, part) in enumerate(parts.items()):
-        done = make(part, context.monitor.part(index, len(parts)))
+    for index, port in enumerate(list(parts)):
+        done = make(parts[port], context.monitor.part(index, len(parts)))
         if port == "tomogram" and request.dtype == "int16":
             scaling = done.scale, done.offset
             parts |= {name: replace(parts[name], scaling=scaling) for name in list(parts)[1:]}
