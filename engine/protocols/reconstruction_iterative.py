@@ -57,7 +57,7 @@ class MethodParams(base.Parameters):
     )  # fmt: skip
     iterations: int = parameter(
         30, label="Iterations", ge=1, le=1000, shown_if={"method": "sirt"},
-        help="More bring out detail, and noise.",
+        help="More bring out detail, and noise. So many more, with a tomogram to continue from.",
     )  # fmt: skip
     sart_iterations: int = parameter(
         15, label="Iterations", ge=1, le=1000, shown_if={"method": "sart"},
