@@ -18,6 +18,7 @@ from tiltwright.engine.model.tomogram import open_tomogram
 from tiltwright.engine.progress import Monitor
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Context
+from tiltwright.engine.protocols.reconstruction import Reconstruction
 from tiltwright.engine.protocols.reconstruction_iterative import ReconstructionIterative, stored
 
 
@@ -164,3 +165,18 @@ def test_an_odd_thickness_is_as_good(aligned, tmp_path):
         assert (out.shape[0], out.origin[2]) == (51, -25.0)
         error = positions(read(out.path), POINTS) - POINTS
         assert (np.abs(error).max(axis=0) < [0.1, 0.1, 0.25]).all()
+
+
+def test_halves_are_declared_where_they_are_wanted():
+    for protocol in (Reconstruction, ReconstructionIterative):
+        assert list(protocol.makes(protocol.Params())) == ["tomogram"]
+        assert list(protocol.makes(protocol.Params(halves=True))) == ["tomogram", "even", "odd"]
+
+
+def test_the_shared_parameters_keep_their_place_in_the_form():
+    direct, family = (
+        list(p.Params.model_fields) for p in (Reconstruction, ReconstructionIterative)
+    )
+    assert direct[:2] == ["thickness", "width"]
+    assert family[0] == "method"
+    assert [f for f in family if f in direct] == direct[: direct.index("radial_cutoff")]

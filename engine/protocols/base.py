@@ -130,6 +130,11 @@ class Protocol:
         raise TypeError(f"{cls.__name__} declares no run()")
 
     @classmethod
+    def makes(cls, params: Any) -> Mapping[str, Port]:
+        """Those of ``outputs`` that a run with these parameters has."""
+        return cls.outputs
+
+    @classmethod
     def ends_early(cls, params: Any) -> bool:
         """Whether it can be told that what it has is enough (``Monitor.enough``)."""
         return False

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tiltwright.engine.model.tilt_series import TiltSeries
-from tiltwright.engine.protocols.base import Context, Protocol, parameter
+from tiltwright.engine.protocols.base import Context, parameter
 from tiltwright.engine.protocols.tomogram_making import (
     CTF,
     SERIES,
-    TOMOGRAMS,
     CtfParams,
     OutputParams,
     SizeParams,
+    TomogramMaking,
     back_projected,
     corrected_views,
     make_tomograms,
@@ -21,7 +21,7 @@ from tiltwright.engine.protocols.tomogram_making import (
 )
 
 
-class Reconstruction(Protocol):
+class Reconstruction(TomogramMaking):
     """Filter the aligned views and project them back."""
 
     key = "reconstruction"
@@ -30,13 +30,11 @@ class Reconstruction(Protocol):
         "Radermacher 2006, doi:10.1007/978-0-387-69008-7_9; CTF in 3-D: Jensen & Kornberg 2000, "
         "doi:10.1016/S0304-3991(00)00005-X, Turonova et al. 2017, doi:10.1016/j.jsb.2017.07.007"
     )
-    section = "Reconstruction"
     inspect = (
         "Is the specimen centred in Z? How much empty volume is at the top and at the bottom? "
         "Beads should be round in XY and short crosses, not bananas, in XZ."
     )
     inputs: ClassVar = {"tilt_series": SERIES, "ctf_table": CTF}
-    outputs: ClassVar = TOMOGRAMS
 
     class Params(OutputParams, CtfParams, SizeParams):
         radial_cutoff: float = parameter(

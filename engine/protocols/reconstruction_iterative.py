@@ -18,15 +18,15 @@ from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.model.tomogram import Tomogram
 from tiltwright.engine.progress import Monitor
 from tiltwright.engine.protocols import base
-from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+from tiltwright.engine.protocols.base import Context, Port, parameter
 from tiltwright.engine.protocols.tomogram_making import (
     CTF,
     SERIES,
-    TOMOGRAMS,
     CtfMethod,
     CtfParams,
     OutputParams,
     SizeParams,
+    TomogramMaking,
     back_projected,
     corrected_views,
     ctf_parameter,
@@ -75,7 +75,7 @@ class MethodParams(base.Parameters):
     )  # fmt: skip
 
 
-class ReconstructionIterative(Protocol):
+class ReconstructionIterative(TomogramMaking):
     """Reconstruct by SIRT, SART, back-projection filtered as SIRT would, or Fourier inversion."""
 
     key = "reconstruction-iterative"
@@ -85,7 +85,6 @@ class ReconstructionIterative(Protocol):
         "doi:10.1016/0161-7346(84)90008-7; SIRT-like filter: Zeng 2012, doi:10.1118/1.3673956; "
         "Fourier inversion: O'Sullivan 1985, doi:10.1109/TMI.1985.4307723"
     )
-    section = "Reconstruction"
     inspect = (
         "More contrast than back-projection, fewer streaks. The residual must fall from iteration "
         "to iteration and level off; when noise grows instead of detail, take fewer iterations."
@@ -96,7 +95,6 @@ class ReconstructionIterative(Protocol):
         "start": Port(Tomogram, "Tomogram to continue from", optional=True),
         "mask": Port(Tomogram, "Mask", optional=True),
     }
-    outputs: ClassVar = TOMOGRAMS
 
     class Params(OutputParams, CtfParams, SizeParams, MethodParams):
         ctf: CtfMethod = ctf_parameter(shown_if={"method": "wbp"})

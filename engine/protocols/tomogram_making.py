@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.progress import Monitor
 from tiltwright.engine.protocols import base
-from tiltwright.engine.protocols.base import Context, Port, parameter
+from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 from tiltwright.engine.protocols.ctf_views import CtfViews, Hand, hand_parameter
 
 if TYPE_CHECKING:
@@ -94,6 +94,18 @@ class OutputParams(base.Parameters):
         "int16", label="Output type", imod="MODE",
         help="int16 is half the size; its scale and offset stand in a label of the file.",
     )  # fmt: skip
+
+
+class TomogramMaking(Protocol):
+    """Base of the steps that make tomograms."""
+
+    section = "Reconstruction"
+    outputs: ClassVar = TOMOGRAMS
+
+    @classmethod
+    def makes(cls, params: Any) -> Mapping[str, Port]:
+        """Halves where they are wanted."""
+        return TOMOGRAMS if params.halves else {"tomogram": TOMOGRAMS["tomogram"]}
 
 
 def request_of(series: TiltSeries, params: Any, path: Path, context: Context) -> Request:
