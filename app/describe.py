@@ -118,7 +118,8 @@ def _item_text(record: Mapping[str, Any]) -> str:
     if kind == "ctf_table":
         return str(record["text"])
     nz, ny, nx = record["shape"]
-    return f"{nx} x {ny} x {nz}, {record['pixel_size_a']:.4g} Å/px"
+    corrected = " +ctf" if record.get("ctf_corrected") else ""
+    return f"{nx} x {ny} x {nz}, {record['pixel_size_a']:.4g} Å/px{corrected}"
 
 
 def output_text(project: Project, run: Run, port: str) -> str:

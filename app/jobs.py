@@ -47,7 +47,7 @@ class _Worker(QObject):
         # Without a parent: the thread, which emits, keeps it alive, whatever becomes of the window.
         super().__init__()
         self.order = order
-        self.stop = threading.Event()
+        self.stop, self.enough = threading.Event(), threading.Event()
         self._project, self._threads = project, threads
         self._thread = threading.Thread(target=self._run, name="compute lane", daemon=True)
 
@@ -64,7 +64,8 @@ class _Worker(QObject):
         number = self.order.number
         hooks = Hooks(
             progress=self.progress.emit, log=lambda line: self.line.emit(number, line),
-            changed=self.changed.emit, stop=self.stop, threads=self._threads,
+            changed=self.changed.emit, stop=self.stop, enough=self.enough,
+            threads=self._threads,
         )  # fmt: skip
         error = ""
         try:
@@ -157,6 +158,19 @@ class Jobs(QObject):
         waiting = [o for o in self._queue if o.number == number]
         for order in waiting:
             self._take_back(order)
+
+    def end_early(self, number: int) -> None:
+        """Let a running run end the series at hand with what it has."""
+        if self._worker is not None and self.can_end_early(number):
+            self._worker.enough.set()
+
+    def can_end_early(self, number: int) -> bool:
+        """Whether a run is running, and its protocol has something to keep at any time."""
+        project = self._project
+        if project is None or number != self.running:
+            return False
+        run = project.runs[number]
+        return project.protocol(run).ends_early(project.params(run))
 
     def stop_all(self) -> None:
         """Cancel everything."""

@@ -225,6 +225,7 @@ class MainWindow(QMainWindow):
                 project is not None and project.runs[k].status in ("running", "queued")
                 for k in below
             ),
+            ends_early=len(chosen) == 1 and self.jobs.can_end_early(chosen[0]),
         )  # fmt: skip
         number = chosen[-1] if chosen else None
         if self.selected_run.show(number, number in self.stale):

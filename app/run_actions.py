@@ -37,6 +37,8 @@ _SPECS: tuple[_Spec | None, ...] = (
           "Run this and everything that depends on it again", "some", True),
     _Spec("continue_all", "Continue all", "C", "Run everything that is new or out of date", "none"),
     _Spec("stop", "Stop", "S", "Cancel the run; finished series are kept", "some", True),
+    _Spec("stop_keep", "Stop and keep", "Shift+S",
+          "End the iterations; the tomogram as it is now is kept", "one", True),
     _Spec("stop_from", "Stop from here", "Ctrl+Shift+S",
           "Cancel the run and everything that depends on it", "some"),
     None,
@@ -95,7 +97,14 @@ class RunActions:
                 bar.addAction(self.actions[spec.name])
 
     def update(
-        self, selected: int, *, project: bool, writable: bool, running: bool, running_below: bool
+        self,
+        selected: int,
+        *,
+        project: bool,
+        writable: bool,
+        running: bool,
+        running_below: bool,
+        ends_early: bool = False,
     ) -> None:
         """Enable what makes sense.
 
@@ -105,6 +114,9 @@ class RunActions:
             How many runs are selected.
         running, running_below : bool
             Whether one of them, or of those with what depends on them, runs or waits.
+        ends_early : bool
+            Whether the selected one runs and has something to keep at any time; only then the
+            command for it is shown.
         """
         reading = {"edit", "analyze", "edit_beads", "compare", "select_from", "select_to",
                    "collapse", "copy", "export", "folder"}  # fmt: skip
@@ -118,6 +130,9 @@ class RunActions:
             allowed = writable or name in reading
             if name in ("stop", "stop_from"):
                 allowed = allowed and (running if name == "stop" else running_below)
+            if name == "stop_keep":
+                allowed = allowed and ends_early
+                action.setVisible(ends_early)
             if name in ("continue", "restart"):
                 allowed = allowed and not running
             if name in ("restart_from", "delete"):

@@ -36,9 +36,9 @@ class RunCommands(QObject):
     def slots(self) -> dict[str, Callable[[], None]]:
         """Name of each action to what it does."""
         names = (
-            "edit", "analyze", "edit_beads", "restart_from", "continue_all", "stop", "stop_from",
-            "rename", "comment", "label", "compare", "duplicate", "delete", "select_from",
-            "select_to", "collapse", "copy", "paste", "export", "folder",
+            "edit", "analyze", "edit_beads", "restart_from", "continue_all", "stop", "stop_keep",
+            "stop_from", "rename", "comment", "label", "compare", "duplicate", "delete",
+            "select_from", "select_to", "collapse", "copy", "paste", "export", "folder",
         )  # fmt: skip
         slots = {name: self._guarded(getattr(self, name)) for name in names}
         slots["continue"] = self._guarded(lambda: self._start(self._chosen(), "continue"))
@@ -177,6 +177,10 @@ class RunCommands(QObject):
         """Cancel the selected runs."""
         for number in self._chosen():
             self._window.jobs.stop(number)
+
+    def stop_keep(self) -> None:
+        """End the selected run with what it has."""
+        self._window.jobs.end_early(self._one())
 
     def stop_from(self) -> None:
         """Cancel the selected runs and everything below."""

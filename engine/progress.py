@@ -31,10 +31,13 @@ class Monitor:
         Receives each :class:`Progress`; called in the worker's thread.
     stop : threading.Event
         Set by anyone, from any thread, to cancel the work.
+    enough : threading.Event
+        Set likewise, to end work that goes on by iterations with what it has by then.
     """
 
     listener: Callable[[Progress], None] | None = None
     stop: Event = field(default_factory=Event)
+    enough: Event = field(default_factory=Event)
 
     def check(self) -> None:
         """Raise :class:`~tiltwright.engine.errors.Cancelled` when the work was cancelled."""
@@ -46,6 +49,17 @@ class Monitor:
         self.check()
         if self.listener is not None:
             self.listener(Progress(done, total, text))
+
+    def part(self, index: int, n: int) -> Monitor:
+        """For one of ``n`` pieces of work of one length."""
+        listener = self.listener
+        if listener is None:
+            return self
+
+        def listen(p: Progress) -> None:
+            listener(Progress(index * p.total + p.done, n * p.total, p.text))
+
+        return Monitor(listen, self.stop, self.enough)
 
 
 SILENT = Monitor()

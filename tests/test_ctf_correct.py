@@ -78,10 +78,15 @@ def test_edges_at_60_degrees_are_as_ideal(axis_deg, method):
     smooth = score(Correction(method))
     strips = score(Correction(method, 2000, 15))
     single = score(Correction(method, 1e6, 0))
+    none = correlation(image[edge], ideal[edge])
+    print(
+        f"\n{axis_deg:g} degrees, {method}: correlation with the ideal at the edges at 60 degrees: "
+        f"smooth {smooth:.4f}, strips {strips:.4f}, untilted {single:.4f}, none {none:.4f}"
+    )
     assert smooth > 0.995
     assert strips > 0.99
     assert single < 0.97 < smooth
-    assert correlation(image[edge], ideal[edge]) < 0.6
+    assert none < 0.6
 
 
 def test_no_seam_where_strips_meet():
@@ -103,9 +108,11 @@ def test_no_seam_where_strips_meet():
         at = [step[max(b - 2, 0) : b + 2].max() for b in borders]
         return max(at) - np.median(step)
 
-    assert seam(None) < 0.005
-    assert seam(15) < 0.02
-    assert seam(0) > 3 * seam(15)
+    found = {ramp: seam(ramp) for ramp in (None, 15, 0)}
+    print(f"\nseams above their surroundings, in noise: {found}")
+    assert found[None] < 0.005
+    assert found[15] < 0.02
+    assert found[0] > 3 * found[15]
 
 
 @pytest.mark.parametrize("method", ["flip", "multiply", "wiener"])

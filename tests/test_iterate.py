@@ -17,8 +17,8 @@ from tiltwright.engine.recon.filters import hamming_window, iteration_window
 from tiltwright.engine.recon.fourier import reconstruct_fourier
 from tiltwright.engine.recon.iterate import Iterations, Start, reconstruct_iterative, subset_order
 from tiltwright.engine.recon.slabs import reconstruct_slabs, slab_sections
-from tiltwright.engine.recon.strips import Request
-from tiltwright.engine.recon.wbp import reconstruct_series
+from tiltwright.engine.recon.strips import Request, scratch
+from tiltwright.engine.recon.wbp import Weighting, reconstruct_series
 
 
 def request(path, shape=(90, 100), thickness=41, **more):
@@ -133,7 +133,8 @@ def test_the_strips_do_not_show(tmp_path, monkeypatch, x_tilt, method):
         return read(req.path)
 
     whole = work()
-    for limit in ("iterate.VOLUME_BYTES", "fourier.STRIP_BYTES"):
+    # The arrays of the iterations lie in a file then.
+    for limit in ("iterate.MEMORY_BYTES", "fourier.STRIP_BYTES"):
         monkeypatch.setattr(f"tiltwright.engine.recon.{limit}", 1)
     part = work()
     assert whole.shape == (35, 150, 45)
@@ -230,7 +231,7 @@ def test_cancelling_is_prompt_and_leaves_no_file(tmp_path):
 
     def listen(progress):
         seen.append(progress)
-        if progress.text == "SIRT" and progress.done > progress.total / 3 and not when:
+        if progress.text.startswith("SIRT") and progress.done > progress.total / 3 and not when:
             when.append(time.perf_counter())
             stop.set()
 
@@ -292,14 +293,13 @@ def test_the_filter_resembles_the_iterations(tmp_path):
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 1, req.stack.shape).astype(np.float32)
     req = Request(**{**vars(req), "stack": noise})
-    plain = {**vars(req), "radial_cutoff": 0.5}
     middle = np.s_[5:-5, 5:-5, 20:-20]
     near = []
     for n in (3, 30):
         sirt, _ = run(req, Iterations(n))
-        reconstruct_series(**plain, equivalent_iterations=n)
+        reconstruct_series(req, Weighting(0.5, equivalent_iterations=n))
         like = read(req.path)
-        reconstruct_series(**plain)
+        reconstruct_series(req, Weighting(0.5))
         wbp = read(req.path)
         near.append(np.corrcoef(sirt[middle].ravel(), like[middle].ravel())[0, 1])
         assert near[-1] > 0.9
@@ -318,7 +318,7 @@ def test_fourier_inversion_is_exact_back_projection(tmp_path):
     req = request(tmp_path, width=81, shift_x=1.3, shift_z=-2.2)
     reconstruct_fourier(req)
     gridded = read(req.path)
-    reconstruct_series(**vars(req), super_sampling=8)
+    reconstruct_series(req, Weighting(super_sampling=8))
     finest = read(req.path)
     # The lowest frequencies, which back-projection has none of, are a smooth difference.
     difference = gridded - finest
@@ -337,7 +337,7 @@ def test_slabs_without_correction_are_the_whole(tmp_path, more):
 
     reconstruct_slabs(req, same, step_nm=5.0)
     slabs = read(req.path)
-    reconstruct_series(**vars(req))
+    reconstruct_series(req)
     assert np.abs(slabs - read(req.path)).max() < 1e-5 * np.abs(slabs).max()
     # 41 sections of 0.5 nm in slabs of 5 nm: middles in angstrom about the specimen's centre.
     edges = slab_sections(41, 5.0, 5.0)
@@ -350,7 +350,7 @@ def test_slabs_without_correction_are_the_whole(tmp_path, more):
 def test_each_slab_has_its_own_correction(tmp_path):
     """A gain that changes with height shows in the slab of that height alone."""
     req = request(tmp_path)
-    reconstruct_series(**vars(req))
+    reconstruct_series(req)
     plain = read(req.path)
     reconstruct_slabs(req, lambda v, z: req.stack[v] * (1 + (z > 0)), step_nm=10.0)
     slabs = read(req.path)
@@ -369,3 +369,56 @@ def test_the_file_says_what_was_done(tmp_path):
     with mrcfile.open(req.path) as m:
         assert b"SART, 2 iterations" in bytes(m.header.label[0])
         assert b"int16 = (density" in bytes(m.header.label[1])
+
+
+def ended_after(n):
+    """A monitor that has enough while iteration ``n`` is under way."""
+
+    def listen(progress):
+        if progress.text.startswith((f"SIRT {n} of", f"SART {n} of")):
+            monitor.enough.set()
+
+    monitor = Monitor(listen)
+    return monitor
+
+
+@pytest.mark.parametrize("subset", [0, 5])
+def test_ended_early_it_keeps_the_iterate_of_that_moment(tmp_path, subset):
+    req = request(tmp_path)
+    wanted, residual = run(req, Iterations(4, subset))
+    monitor = ended_after(4)
+    done = reconstruct_iterative(req, Iterations(500, subset), monitor)
+    assert done.number == 4
+    np.testing.assert_array_equal(read(req.path), wanted)
+    np.testing.assert_allclose(done.residual, residual)
+    with mrcfile.open(req.path) as m:
+        assert b", 4 iterations," in bytes(m.header.label[0])
+    # Enough before the first: one iteration is the least that makes a tomogram.
+    assert reconstruct_iterative(req, Iterations(500, subset), monitor).number == 1
+
+
+def test_iterations_are_counted_on(tmp_path):
+    req = request(tmp_path)
+    half, _ = run(req, Iterations(5))
+    done = reconstruct_iterative(req, Iterations(3, start=Start(half, iterations=5)))
+    assert (done.before, done.number) == (5, 3)
+    with mrcfile.open(req.path) as m:
+        assert b"SIRT, 8 iterations" in bytes(m.header.label[0])
+
+
+def test_large_ones_lie_in_a_file_that_goes_with_them(tmp_path, monkeypatch):
+    req = request(tmp_path)
+    mask = (np.arange(41) > 9)[:, None, None] * np.ones(req.shape(), np.int8)
+    whole, _ = run(req, Iterations(3, mask=mask))
+    rooms = []
+
+    def counted(folder, shape):
+        rooms.append(shape)
+        return scratch(folder, shape)
+
+    monkeypatch.setattr("tiltwright.engine.recon.iterate.MEMORY_BYTES", 1)
+    monkeypatch.setattr("tiltwright.engine.recon.iterate.scratch", counted)
+    part, _ = run(req, Iterations(3, mask=mask))
+    np.testing.assert_array_equal(part, whole)
+    assert len(rooms) == 4
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mrc"]

@@ -18,6 +18,7 @@ from tiltwright.engine.progress import Monitor
 from tiltwright.engine.protocols.base import Context
 from tiltwright.engine.protocols.chimerax import ChimeraX
 from tiltwright.engine.protocols.segmentation import Segmentation
+from tiltwright.engine.recon.strips import Request
 from tiltwright.engine.recon.wbp import reconstruct_series
 from tiltwright.engine.simulate.series import SeriesSpec, simulate_series
 from tiltwright.engine.volume import membranes
@@ -131,8 +132,18 @@ def test_simulated_vesicles_at_dose_3():
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rec.mrc"
-        reconstruct_series(stack, g.transforms(), g.tilt_deg, thickness=141, axis_deg=spec.axis_deg,
-                           path=path, pixel_size_a=11.04, dtype="float32")  # fmt: skip
+        reconstruct_series(
+            Request(
+                stack,
+                g.transforms(),
+                g.tilt_deg,
+                thickness=141,
+                axis_deg=spec.axis_deg,
+                path=path,
+                pixel_size_a=11.04,
+                dtype="float32",
+            )
+        )
         raw = np.array(open_stack(path))
     truth, lost = np.zeros(raw.shape, bool), np.zeros(raw.shape, bool)
     centre = (np.array(raw.shape[::-1]) - 1) / 2

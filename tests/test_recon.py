@@ -17,9 +17,9 @@ from tiltwright.engine.recon import vectors
 from tiltwright.engine.recon.aligned import write_aligned
 from tiltwright.engine.recon.backproject import backproject, empty_rows, fixed_point
 from tiltwright.engine.recon.filters import RowFilter, angular_weights, radial_filter
-from tiltwright.engine.recon.strips import Strips
+from tiltwright.engine.recon.strips import Request, Strips
 from tiltwright.engine.recon.vectors import BLOCK, LANES, TILE
-from tiltwright.engine.recon.wbp import reconstruct_series
+from tiltwright.engine.recon.wbp import Weighting, reconstruct_series
 
 TILT = np.arange(-60.0, 61.0, 3.0)
 POINTS = np.array([[21.3, -14.6, 9.2], [-25.7, 20.4, -11.9], [3.4, 31.2, 6.1], [-8.0, -33.3, -3.7]])
@@ -175,9 +175,17 @@ def test_points_come_out_where_they_are_with_the_right_hand(tmp_path, axis, x_ti
     views = series(g, shape)
     path = tmp_path / "t.mrc"
     result = reconstruct_series(
-        views, g.transforms(), TILT, thickness=50, axis_deg=axis, path=path, pixel_size_a=5.0,
-        x_tilt_deg=x_tilt,
-    )  # fmt: skip
+        Request(
+            views,
+            g.transforms(),
+            TILT,
+            thickness=50,
+            axis_deg=axis,
+            path=path,
+            pixel_size_a=5.0,
+            x_tilt_deg=x_tilt,
+        )
+    )
     volume = read(path)
     assert volume.shape == result.shape == (50, 112, 100)
     assert volume.dtype == np.int16
@@ -194,14 +202,23 @@ def test_shifts_width_and_float_output(tmp_path):
     path = tmp_path / "t.mrc"
     common = {"axis_deg": 0.0, "path": path, "pixel_size_a": 5.0, "thickness": 50}
     r = reconstruct_series(
-        views, g.transforms(), TILT, width=80, shift_x=4.5, shift_z=-3.0, dtype="float32", **common
+        Request(
+            views,
+            g.transforms(),
+            TILT,
+            width=80,
+            shift_x=4.5,
+            shift_z=-3.0,
+            dtype="float32",
+            **common,
+        )
     )
     floats = read(path)
     assert floats.shape == (50, 100, 80)
     assert (r.scale, r.offset) == (1.0, 0.0)
     assert np.abs(positions(floats, POINTS + shift) - POINTS - shift).max() < 0.12
     r = reconstruct_series(
-        views, g.transforms(), TILT, width=80, shift_x=4.5, shift_z=-3.0, **common
+        Request(views, g.transforms(), TILT, width=80, shift_x=4.5, shift_z=-3.0, **common)
     )
     assert np.abs(read(path) / r.scale + r.offset - floats).max() < 0.51 / r.scale + 1e-3
     with mrcfile.open(path) as m:
@@ -214,9 +231,17 @@ def test_an_angle_offset_turns_the_specimen(tmp_path):
     g = ViewGeometry.nominal(TILT, 0.0)
     path = tmp_path / "t.mrc"
     reconstruct_series(
-        series(g, (100, 90)), g.transforms(), TILT - 10, angle_offset_deg=10.0, thickness=50,
-        axis_deg=0.0, path=path, pixel_size_a=5.0,
-    )  # fmt: skip
+        Request(
+            series(g, (100, 90)),
+            g.transforms(),
+            TILT - 10,
+            angle_offset_deg=10.0,
+            thickness=50,
+            axis_deg=0.0,
+            path=path,
+            pixel_size_a=5.0,
+        )
+    )
     assert np.abs(positions(read(path), POINTS) - POINTS).max() < 0.12
 
 
@@ -227,10 +252,14 @@ def test_the_strips_do_not_show(tmp_path, monkeypatch, x_tilt, dtype):
     views = series(g, (150, 61))
     common = {"thickness": 35, "axis_deg": 0.0, "pixel_size_a": 5.0, "dtype": dtype}
     common |= {"x_tilt_deg": x_tilt, "width": 45, "shift_x": 2.5, "shift_z": -1.5}
-    whole = reconstruct_series(views, g.transforms(), TILT, path=tmp_path / "a.mrc", **common)
+    whole = reconstruct_series(
+        Request(views, g.transforms(), TILT, path=tmp_path / "a.mrc", **common)
+    )
     for limit, value in (("STRIP_LINES", 37), ("STRIP_BYTES", 1)):
         monkeypatch.setattr(f"tiltwright.engine.recon.wbp.{limit}", value)
-        part = reconstruct_series(views, g.transforms(), TILT, path=tmp_path / "b.mrc", **common)
+        part = reconstruct_series(
+            Request(views, g.transforms(), TILT, path=tmp_path / "b.mrc", **common)
+        )
         a, b = read(tmp_path / "a.mrc").astype(float), read(tmp_path / "b.mrc").astype(float)
         assert a.shape == (35, 150, 45)
         assert np.abs(a - b).max() <= (1 if dtype == "int16" else 1e-4 * np.abs(a).max())
@@ -244,9 +273,18 @@ def test_the_strips_do_not_show(tmp_path, monkeypatch, x_tilt, dtype):
 def test_one_view_and_one_slice(tmp_path):
     image = np.random.default_rng(0).normal(0, 1, (1, 1, 40)).astype(np.float32)
     reconstruct_series(
-        image, identity(1), [0.0], thickness=3, axis_deg=0.0, path=tmp_path / "a.mrc",
-        pixel_size_a=5.0, dtype="float32", super_sampling=1,
-    )  # fmt: skip
+        Request(
+            image,
+            identity(1),
+            [0.0],
+            thickness=3,
+            axis_deg=0.0,
+            path=tmp_path / "a.mrc",
+            pixel_size_a=5.0,
+            dtype="float32",
+        ),
+        Weighting(super_sampling=1),
+    )
     volume = read(tmp_path / "a.mrc")
     assert volume.shape == (3, 1, 40)
     # At no tilt all sections are the filtered view itself; the aligned view is two pixels wider
@@ -263,17 +301,24 @@ def test_unused_views_do_not_matter(tmp_path):
     spoiled, used = views.copy(), np.ones(len(TILT), bool)
     spoiled[7], used[7] = np.nan, False
     common = {"thickness": 9, "axis_deg": 0.0, "pixel_size_a": 5.0, "used_views": used}
-    reconstruct_series(views, g.transforms(), TILT, path=tmp_path / "a.mrc", **common)
-    reconstruct_series(spoiled, g.transforms(), TILT, path=tmp_path / "b.mrc", **common)
+    reconstruct_series(Request(views, g.transforms(), TILT, path=tmp_path / "a.mrc", **common))
+    reconstruct_series(Request(spoiled, g.transforms(), TILT, path=tmp_path / "b.mrc", **common))
     assert np.array_equal(read(tmp_path / "a.mrc"), read(tmp_path / "b.mrc"))
 
 
 def test_constant_views_give_an_even_tomogram(tmp_path):
     views = np.full((3, 20, 20), 9, np.int16)
     reconstruct_series(
-        views, identity(3), [-3, 0, 3], thickness=5, axis_deg=0.0, path=tmp_path / "a.mrc",
-        pixel_size_a=5.0,
-    )  # fmt: skip
+        Request(
+            views,
+            identity(3),
+            [-3, 0, 3],
+            thickness=5,
+            axis_deg=0.0,
+            path=tmp_path / "a.mrc",
+            pixel_size_a=5.0,
+        )
+    )
     assert read(tmp_path / "a.mrc").shape == (5, 20, 20)
 
 
@@ -283,9 +328,18 @@ def test_interpolation_costs_little_of_even_white_noise(tmp_path, factor, limit)
     volumes = []
     for sampling in (10, factor):
         reconstruct_series(
-            views, identity(len(TILT)), TILT, thickness=30, axis_deg=0.0, path=tmp_path / "a.mrc",
-            pixel_size_a=5.0, super_sampling=sampling, dtype="float32",
-        )  # fmt: skip
+            Request(
+                views,
+                identity(len(TILT)),
+                TILT,
+                thickness=30,
+                axis_deg=0.0,
+                path=tmp_path / "a.mrc",
+                pixel_size_a=5.0,
+                dtype="float32",
+            ),
+            Weighting(super_sampling=sampling),
+        )
         volumes.append(read(tmp_path / "a.mrc")[:, :, 10:-10])
     assert (volumes[1] - volumes[0]).std() < limit * volumes[0].std()
 
@@ -297,9 +351,16 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pwrite", pwrite)
     with pytest.raises(InputError, match=r"a\.mrc: no space left on device; free space"):
         reconstruct_series(
-            np.ones((3, 20, 20)), identity(3), [-3, 0, 3], thickness=40, axis_deg=0.0,
-            path=tmp_path / "a.mrc", pixel_size_a=5.0,
-        )  # fmt: skip
+            Request(
+                np.ones((3, 20, 20)),
+                identity(3),
+                [-3, 0, 3],
+                thickness=40,
+                axis_deg=0.0,
+                path=tmp_path / "a.mrc",
+                pixel_size_a=5.0,
+            )
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -314,9 +375,17 @@ def test_cancelling_stops_before_the_next_piece(tmp_path, monkeypatch):
     monkeypatch.setattr("tiltwright.engine.recon.strips.Strips.sections", sections)
     with pytest.raises(Cancelled):
         reconstruct_series(
-            np.ones((3, 20, 20)), identity(3), [-3, 0, 3], thickness=1600, axis_deg=0.0,
-            path=tmp_path / "a.mrc", pixel_size_a=5.0, monitor=Monitor(None, stop),
-        )  # fmt: skip
+            Request(
+                np.ones((3, 20, 20)),
+                identity(3),
+                [-3, 0, 3],
+                thickness=1600,
+                axis_deg=0.0,
+                path=tmp_path / "a.mrc",
+                pixel_size_a=5.0,
+            ),
+            monitor=Monitor(None, stop),
+        )
     # One piece for each thread at most, of a hundred.
     assert 1 <= len(projected) <= get_num_threads()
     assert list(tmp_path.iterdir()) == []
@@ -331,9 +400,17 @@ def test_cancelling_leaves_no_file(tmp_path):
 
     with pytest.raises(Cancelled):
         reconstruct_series(
-            np.ones((3, 20, 20)), identity(3), [-3, 0, 3], thickness=40, axis_deg=0.0,
-            path=tmp_path / "a.mrc", pixel_size_a=5.0, monitor=Monitor(listen, stop),
-        )  # fmt: skip
+            Request(
+                np.ones((3, 20, 20)),
+                identity(3),
+                [-3, 0, 3],
+                thickness=40,
+                axis_deg=0.0,
+                path=tmp_path / "a.mrc",
+                pixel_size_a=5.0,
+            ),
+            monitor=Monitor(listen, stop),
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -353,10 +430,11 @@ def test_cancelling_leaves_no_file(tmp_path):
 )
 def test_nonsense_is_refused(tmp_path, wrong):
     good = {"tilt_deg": [-3, 0, 3], "thickness": 5, "axis_deg": 0.0, "pixel_size_a": 5.0}
+    of_filter = {k: wrong.pop(k) for k in list(wrong) if k in vars(Weighting())}
+    stack = np.ones((3, 20, 20))
+    request = Request(stack, identity(3), path=tmp_path / "a.mrc", **{**good, **wrong})
     with pytest.raises(InputError):
-        reconstruct_series(
-            np.ones((3, 20, 20)), identity(3), path=tmp_path / "a.mrc", **{**good, **wrong}
-        )
+        reconstruct_series(request, Weighting(**of_filter))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,7 +15,7 @@ from tiltwright.engine.recon.fourier import reconstruct_fourier
 from tiltwright.engine.recon.iterate import Iterations, reconstruct_iterative
 from tiltwright.engine.recon.slabs import reconstruct_slabs
 from tiltwright.engine.recon.strips import Request
-from tiltwright.engine.recon.wbp import reconstruct_series
+from tiltwright.engine.recon.wbp import Weighting, reconstruct_series
 
 TILT = np.linspace(-60, 60, 41)
 NZ, NY, NX = 48, 64, 96
@@ -77,8 +77,10 @@ def methods(stack, path):
     request = Request(stack, identity(len(TILT)), TILT, **common)
     plain = request.stack, request.xf, TILT
     return {
-        "WBP": lambda: reconstruct_series(*plain, **common),
-        "WBP as SIRT 10": lambda: reconstruct_series(*plain, equivalent_iterations=10, **common),
+        "WBP": lambda: reconstruct_series(Request(*plain, **common)),
+        "WBP as SIRT 10": lambda: reconstruct_series(
+            Request(*plain, **common), Weighting(equivalent_iterations=10)
+        ),
         "3-D CTF, none": lambda: reconstruct_slabs(request, lambda v, z: stack[v]),
         "Fourier": lambda: reconstruct_fourier(request),
         "SIRT 10": lambda: reconstruct_iterative(request, Iterations(10)),

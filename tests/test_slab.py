@@ -12,6 +12,7 @@ from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.model.alignment import Alignment
+from tiltwright.engine.recon.strips import Request
 from tiltwright.engine.recon.wbp import reconstruct_series
 from tiltwright.engine.stack.binning import bin_view
 from tiltwright.engine.stack.frame import BinnedFrame
@@ -85,9 +86,17 @@ def test_it_is_a_piece_of_the_tomogram(tmp_path: Path):
     points = rng.uniform(-40, 40, (6, 3)) * [1, 1, 0.6]
     stack = views_of(g, points)
     whole = reconstruct_series(
-        stack, g.transforms(), g.tilt_deg, thickness=81, axis_deg=84.5, path=tmp_path / "whole.mrc",
-        pixel_size_a=1.0, dtype="float32",
-    )  # fmt: skip
+        Request(
+            stack,
+            g.transforms(),
+            g.tilt_deg,
+            thickness=81,
+            axis_deg=84.5,
+            path=tmp_path / "whole.mrc",
+            pixel_size_a=1.0,
+            dtype="float32",
+        )
+    )
     volume = np.asarray(open_stack(whole.path))
     nz, ny, nx = volume.shape
     # Both sizes are odd along z, even along x and y: the middle is between two voxels.

@@ -143,6 +143,7 @@ def correct_view(
     slope_a: npt.ArrayLike,
     centre_xy: npt.ArrayLike,
     correction: Correction,
+    monitor: Monitor = SILENT,
 ) -> Image:
     """Correct one view, in the calling thread.
 
@@ -158,6 +159,8 @@ def correct_view(
         Change of defocus per pixel, angstrom (``model.defocus_slopes``, with the hand in it).
     centre_xy : (x, y)
         Index position of the specimen's origin.
+    monitor : Monitor
+        Asked at each level of defocus whether to stop.
 
     Returns
     -------
@@ -167,6 +170,7 @@ def correct_view(
     ------
     InputError
         Impossible settings, or a defocus that is not finite.
+    Cancelled
     """
     correction.check()
     slope, centre = np.array(slope_a, np.float64), np.array(centre_xy, np.float64)
@@ -183,7 +187,7 @@ def correct_view(
     if not np.isfinite(data.sum(dtype=np.float64)):
         data = np.where(np.isfinite(data), data, np.float32(level))
     out = _corrected(data - np.float32(level), pixel_size_a, (mean, cos, sin), defocus, optics,
-                     slope, centre, correction)  # fmt: skip
+                     slope, centre, correction, monitor)  # fmt: skip
     out += np.float32(level)
     return np.ascontiguousarray(out.T) if turned else out
 
@@ -197,6 +201,7 @@ def _corrected(
     slope: Floats,
     centre: Floats,
     correction: Correction,
+    monitor: Monitor,
 ) -> Image:
     ny, nx = data.shape
     mean, cos, sin = components
@@ -222,6 +227,7 @@ def _corrected(
         ramp = min(max(correction.ramp_px * float(np.hypot(*slope)), 1e-3), ramp)
     unit = 1 / math.pi
     for i in range(n):
+        monitor.check()
         at = low + (i + 0.5) * step
         terms = np.array([
             optics.per_defocus * (mean + at) * unit, optics.per_defocus * cos * unit,
@@ -297,8 +303,9 @@ def correct_stack(
         if v not in defocus:
             return image.astype(np.float32)
         return correct_view(
-            image, pixel_size_a, defocus[v], optics, slopes_a[v], centres_xy[v], correction
-        )
+            image, pixel_size_a, defocus[v], optics, slopes_a[v], centres_xy[v], correction,
+            monitor,
+        )  # fmt: skip
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         waiting = [pool.submit(one, v) for v in range(min(threads + 1, n))]

@@ -53,12 +53,14 @@ class Hooks:
     log : called with each line
     changed : called with the run whenever its ``run.json`` has changed
     stop : set by anyone to cancel
+    enough : set by anyone to end the series at hand with what it has, if its protocol can
     """
 
     progress: Callable[[RunProgress], None] = lambda progress: None
     log: Callable[[str], None] = lambda line: None
     changed: Callable[[Run], None] = lambda run: None
     stop: Event | None = None
+    enough: Event | None = None
     threads: int = 2
 
 
@@ -261,14 +263,18 @@ class _Work:
     def _one(
         self, name: str, index: int, n: int, inputs: dict[str, Any], params: Any, key: str
     ) -> Mapping[str, Any]:
+        enough = self.hooks.enough or Event()
+        enough.clear()
         context = Context(
-            monitor=Monitor(self._listener(name, index, n), self.hooks.stop or Event()),
+            monitor=Monitor(self._listener(name, index, n), self.hooks.stop or Event(), enough),
             log=lambda text: self.say(f"{name}: {text}"),
             threads=self.hooks.threads,
             folder=self.partial,
         )
         made = self.project.protocol(self.run).run(inputs, params, context)
         context.monitor.check()
+        if enough.is_set():
+            self.say(f"{name}: ended early, as asked for")
         place = Place(self.partial, self.project.folder)
         records = save_outputs(made, inputs, place, context.monitor)
         self.run.notes[name] = context.notes

@@ -168,7 +168,7 @@ def table_of_rows(
             if set(rank.tolist()) == set(at):
                 view = np.array([at[int(k)] for k in rank])
     if rows.tilt_deg is not None:
-        _check_tilts(rows.tilt_deg, series.tilt_deg[view], path, series.name)
+        check_tilts(rows.tilt_deg, series.tilt_deg[view], path, series.name)
     said = {**_optics_of(series), **rows.optics}
     return CtfTable(
         series.order[view], series.tilt_deg[view], rows.u_a, rows.v_a, rows.angle_deg,
@@ -205,15 +205,18 @@ def _spread(rows: CtfRows, ranges: npt.NDArray[np.int64]) -> tuple[CtfRows, npt.
     ), view  # fmt: skip
 
 
-def _check_tilts(said: Floats, ours: Floats, path: Path, name: str) -> None:
-    """Angles may differ by a constant (an offset) and by a stage's accuracy, not by views."""
+def check_tilts(said: Floats, ours: Floats, source: Path | str, name: str) -> None:
+    """Raise :class:`InputError` where the tilts of ``source`` are those of other views than ours.
+
+    Angles may differ by a constant (an offset) and by a stage's accuracy.
+    """
     off = said - ours
     off -= np.median(off)
     bad = np.flatnonzero(~(np.abs(off) < _SAME_TILT_DEG))
     if len(bad):
         k = bad[0]
         raise InputError(
-            f"{path}: a tilt of {said[k]:.2f} degrees where {name} has {ours[k]:.2f}: "
+            f"{source}: a tilt of {said[k]:.2f} degrees where {name} has {ours[k]:.2f}: "
             "these are other views"
         )
 

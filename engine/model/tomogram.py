@@ -23,6 +23,8 @@ class Tomogram:
     origin : (x, y, z)
         Where the first voxel's centre lies in the specimen frame of the alignment (origin at the
         specimen's centre), in voxels of this tomogram.
+    ctf_corrected : bool
+        Whether the CTF of its views was corrected, before the reconstruction or in it.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Tomogram:
     shape: tuple[int, int, int]
     pixel_size_a: float
     origin: tuple[float, float, float]
+    ctf_corrected: bool = False
 
     @cached_property
     def data(self) -> Any:
@@ -43,13 +46,17 @@ class Tomogram:
         return open_stack(self.path)
 
     def describe(self) -> str:
-        """``1024 x 1440 x 300, 5.52 Å/px``."""
+        """``1024 x 1440 x 300, 5.52 Å/px +ctf``."""
         nz, ny, nx = self.shape
-        return f"{nx} x {ny} x {nz}, {self.pixel_size_a:.4g} Å/px"
+        text = f"{nx} x {ny} x {nz}, {self.pixel_size_a:.4g} Å/px"
+        return text + (" +ctf" if self.ctf_corrected else "")
 
 
 def open_tomogram(
-    path: Path, name: str | None = None, origin: tuple[float, float, float] | None = None
+    path: Path,
+    name: str | None = None,
+    origin: tuple[float, float, float] | None = None,
+    ctf_corrected: bool = False,
 ) -> Tomogram:
     """Open a volume; without an ``origin`` its centre is the specimen's.
 
@@ -62,5 +69,6 @@ def open_tomogram(
     nz, ny, nx = head.shape
     centre = (-(nx - 1) / 2, -(ny - 1) / 2, -(nz - 1) / 2)
     return Tomogram(
-        name or path.stem, path, (nz, ny, nx), head.pixel_size_a or 1.0, origin or centre
-    )
+        name or path.stem, path, (nz, ny, nx), head.pixel_size_a or 1.0, origin or centre,
+        ctf_corrected,
+    )  # fmt: skip

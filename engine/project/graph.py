@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.project.run import Run
@@ -86,10 +86,18 @@ class Graph:
         for run in sorted(self.runs.values(), key=lambda r: -r.id):
             if run.id in barred or run.protocol not in all_protocols():
                 continue
-            for name, out in self.protocol(run).outputs.items():
+            for name, out in self._made(run).items():
                 if out.kind is port.kind and (not port.aligned or self._aligned(run, name)):
                     found.append((run.id, name))
         return found
+
+    def _made(self, run: Run) -> Mapping[str, Port]:
+        """The outputs that a run has or will have."""
+        protocol = self.protocol(run)
+        try:
+            return protocol.makes(self.params(run))
+        except InputError:
+            return protocol.outputs
 
     def _aligned(self, run: Run, port: str) -> bool:
         """Whether a tilt-series output has, or will have, an alignment."""

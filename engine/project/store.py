@@ -91,7 +91,7 @@ def save_outputs(
             out[port] = {
                 "kind": "tomogram", "name": thing.name, "path": place.name(thing.path),
                 "shape": list(thing.shape), "pixel_size_a": thing.pixel_size_a,
-                "origin": list(thing.origin),
+                "origin": list(thing.origin), "ctf_corrected": thing.ctf_corrected,
             }  # fmt: skip
     return out
 
@@ -263,7 +263,8 @@ def _load_tomo(r: Mapping[str, Any], place: Place) -> Tomogram:
     if not path.exists():
         raise InputError(f"{path}: no such file; run the reconstruction again")
     return Tomogram(
-        r["name"], path, tuple(r["shape"]), r["pixel_size_a"], tuple(r["origin"])
+        r["name"], path, tuple(r["shape"]), r["pixel_size_a"], tuple(r["origin"]),
+        r.get("ctf_corrected", False),
     )  # fmt: skip
 
 

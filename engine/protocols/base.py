@@ -144,6 +144,16 @@ class Protocol:
         return {port: inputs[port] for port in cls.outputs if port in inputs}
 
     @classmethod
+    def makes(cls, params: Any) -> Mapping[str, Port]:
+        """Those of ``outputs`` that a run with these parameters has."""
+        return cls.outputs
+
+    @classmethod
+    def ends_early(cls, params: Any) -> bool:
+        """Whether it can be told that what it has is enough (``Monitor.enough``)."""
+        return False
+
+    @classmethod
     def sources(cls, params: Any) -> dict[str, Path]:
         """For a protocol without inputs: the name of each series to its file."""
         return {}

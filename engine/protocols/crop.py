@@ -88,6 +88,7 @@ class Crop(Protocol):
             about_y_deg=params.about_y_deg, labels=_labels(tomogram),
             monitor=context.monitor,
         )  # fmt: skip
-        origin = tuple(o + f for o, (f, _) in zip(tomogram.origin, box, strict=True))
+        x, y, z = (o + f for o, (f, _) in zip(tomogram.origin, box, strict=True))
         context.say(f"{tomogram.describe()} -> {shape[2]} x {shape[1]} x {shape[0]}")
-        return {"tomogram": open_tomogram(path, tomogram.name, (origin[0], origin[1], origin[2]))}
+        done = open_tomogram(path, tomogram.name, (x, y, z), tomogram.ctf_corrected)
+        return {"tomogram": done}

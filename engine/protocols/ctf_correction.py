@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from tiltwright.engine.errors import InputError
 from tiltwright.engine.model.ctf_table import CtfTable
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+from tiltwright.engine.protocols.ctf_views import CtfViews, Hand, hand_parameter, rows_of
 
 
 class CtfCorrection(Protocol):
@@ -53,10 +53,7 @@ class CtfCorrection(Protocol):
             shown_if={"blending": "strips"}, imod="InterpolationWidth",
             help="Over which one strip goes over into the next.",
         )  # fmt: skip
-        hand: Literal["from the table", "as it is", "inverted"] = parameter(
-            "from the table", label="Hand", expert=True, imod="InvertTiltAngles",
-            help="Which side of the tilt axis is nearer to focus.",
-        )  # fmt: skip
+        hand: Hand = hand_parameter()
         pretilt_deg: float = parameter(
             0.0, label="Pretilt", unit="deg", ge=-60, le=60, expert=True,
             help="Tilt of the specimen when the stage is at 0 (lamellae).",
@@ -67,7 +64,7 @@ class CtfCorrection(Protocol):
         """The series corrected, by a table that speaks of its views."""
         series: TiltSeries = inputs["tilt_series"]
         if "ctf_table" in inputs:
-            _rows(series, inputs["ctf_table"])
+            rows_of(cls.title, series, inputs["ctf_table"])
         return {"tilt_series": replace(series, ctf_corrected=True)}
 
     @classmethod
@@ -76,16 +73,10 @@ class CtfCorrection(Protocol):
         from tiltwright.engine.ctf.correct import Correction, correct_stack
         from tiltwright.engine.io.mrc import open_stack
         from tiltwright.engine.io.mrc_write import MrcWriter
-        from tiltwright.engine.protocols.ctf_geometry import view_slopes
 
         series: TiltSeries = inputs["tilt_series"]
         table: CtfTable = inputs["ctf_table"]
-        row = _rows(series, table)
-        hand = {"as it is": 1, "inverted": -1}.get(params.hand, table.hand)
-        if hand == 0:
-            hand = 1
-            context.note("the hand is not determined: the defocus gradient is taken as it is")
-        slopes, centres, _ = view_slopes(series, series.binning, hand, params.pretilt_deg)
+        views = CtfViews.of(cls.title, series, table, params.hand, params.pretilt_deg, context)
         correction = Correction(
             params.method, params.tolerance_nm * 10,
             params.width_px if params.blending == "strips" else None, params.snr,
@@ -97,32 +88,10 @@ class CtfCorrection(Protocol):
             path, tuple(images.shape), np.float32, series.image_pixel_size_a, series.origin, [label]
         ) as writer:
             correct_stack(
-                images, series.image_pixel_size_a,
-                {int(v): table.defocus_of(int(row[v])) for v in np.flatnonzero(row >= 0)},
-                table.optics, slopes, centres, correction, writer.write,
+                images, series.image_pixel_size_a, views.defocus, views.optics, views.slopes_a,
+                views.centres_xy, correction, writer.write,
                 threads=context.threads, monitor=context.monitor,
             )  # fmt: skip
         out = replace(series, work=open_stack(path), work_path=path, ctf_corrected=True)
         context.say(out.describe())
         return {"tilt_series": out}
-
-
-def _rows(series: TiltSeries, table: CtfTable) -> Any:
-    """Row of each view that is corrected, -1 for those that are left out anyway."""
-    if series.ctf_corrected:
-        raise InputError(
-            f"CTF correction: {series.name} is corrected already; take the series before that"
-        )
-    used = series.used
-    if series.alignment is not None:
-        used = used & series.alignment.valid
-    row = table.row_of_view(series)
-    known = (row >= 0) & table.used[row]
-    lacking = np.flatnonzero(used & ~known)
-    if len(lacking):
-        raise InputError(
-            f"CTF correction: the table has no defocus for views "
-            f"{', '.join(str(v + 1) for v in lacking)} of {series.name}; estimate or import them, "
-            "or exclude these views"
-        )
-    return np.where(used, row, -1)

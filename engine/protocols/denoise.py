@@ -105,7 +105,8 @@ class Denoise(Protocol):
             labels=tuple(labels), monitor=context.monitor, threads=context.threads,
         )  # fmt: skip
         context.say(f"{tomogram.describe()}: {how.method}")
-        return {"tomogram": open_tomogram(path, tomogram.name, tomogram.origin)}
+        done = open_tomogram(path, tomogram.name, tomogram.origin, tomogram.ctf_corrected)
+        return {"tomogram": done}
 
     @staticmethod
     def denoising(params: Any, pixel_size_a: float) -> Any:

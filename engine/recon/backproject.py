@@ -33,16 +33,20 @@ _INT16_MAX = 32767.0
 def empty_rows(n_lines: int, n_views: int, n_rows: int) -> Float32s:
     """Room for the filtered views of ``n_lines`` slices, ``(n_blocks, n_views, n_rows, BLOCK)``.
 
-    It begins at a cache line: with rows across two of them, the kernel takes half as long again.
+    See :func:`empty_room`.
     """
-    shape = (-(-n_lines // BLOCK), n_views, n_rows, BLOCK)
-    return _aligned(math.prod(shape)).reshape(shape)
+    return empty_room((-(-n_lines // BLOCK), n_views, n_rows, BLOCK))
 
 
-def _aligned(n: int) -> Float32s:
+def empty_room(shape: tuple[int, ...]) -> Float32s:
+    """Room that begins at a cache line.
+
+    With rows across two of them, the kernel takes half as long again.
+    """
+    n = math.prod(shape)
     room = np.empty(n + LANES, np.float32)
     first = -room.ctypes.data // 4 % LANES
-    return room[first : first + n]
+    return room[first : first + n].reshape(shape)
 
 
 def fixed_point(position: npt.NDArray[np.floating[Any]]) -> Int32s:
@@ -177,8 +181,7 @@ def empty_volume(n_blocks: int, n_z: int, n_x: int) -> Float32s:
 
     ``width`` is ``n_x`` and some spare columns, which stay 0.
     """
-    shape = (n_blocks, n_z, n_x + -n_x % TILE, BLOCK)
-    room = _aligned(math.prod(shape)).reshape(shape)
+    room = empty_room((n_blocks, n_z, n_x + -n_x % TILE, BLOCK))
     room[:] = 0
     return room
 
@@ -216,7 +219,7 @@ def take_sections(
     if not fits or out.size == 0 or sections.min() < 0 or sections.max() >= n_z:
         raise InputError(f"sections of shape {out.shape} do not fit a volume {volume.shape}")
     first, taps = _moves(line, out, n_blocks)
-    lines = _aligned((n_blocks * BLOCK + 1) * TILE).reshape(-1, TILE)
+    lines = empty_room((n_blocks * BLOCK + 1, TILE))
     _take(
         volume.reshape(-1), (n_blocks, n_z, width, column), sections, first, taps,
         (np.float32(scaling[0]), np.float32(scaling[1])), out.dtype.kind == "i", out, lines,
@@ -274,8 +277,8 @@ def backproject(
     spare = -n_x % TILE
     if spare:
         at_x = np.pad(at_x, ((0, spare), (0, 0)), mode="edge")
-    sums = _aligned(min(n_z, CHUNK_Z) * n_blocks * TILE * BLOCK)
-    lines = _aligned((n_blocks * BLOCK + 1) * TILE).reshape(-1, TILE)
+    sums = empty_room((min(n_z, CHUNK_Z) * n_blocks * TILE * BLOCK,))
+    lines = empty_room((n_blocks * BLOCK + 1, TILE))
     _project(
         rows.reshape(-1), (n_blocks, n_views, n_rows * BLOCK),
         np.ascontiguousarray(at_x).reshape(-1), np.ascontiguousarray(at_z).reshape(-1),

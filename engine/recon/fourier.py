@@ -136,7 +136,6 @@ class GriddedStrips(Strips):
         blocks = range(len(self.rows) if y is not None else 1)
         pieces = [(b, k) for b in blocks for k in range(0, BLOCK, lanes)]
         run.each(lambda p: self._invert(run.monitor, p[0], slice(p[1], p[1] + lanes)), pieces)
-        run.step(1 if y is not None else 0)
 
     def _invert(self, monitor: Monitor, block: int, lanes: slice) -> None:
         nz, _, nx = self.geometry.shape

@@ -1,4 +1,4 @@
-"""Iterative reconstruction: SIRT and SART, strip by strip.
+"""Iterative reconstruction: SIRT and SART of the whole tomogram.
 
 With the projection ``A``, the measured rows ``b`` less the background of their view, and the views
 of one subset, ``x`` becomes ``x + relaxation C A' R (b - A x)`` (SIRT: Gilbert 1972,
@@ -8,13 +8,20 @@ the weights of a voxel add up to; ``R`` is one over the path of a ray from face 
 rays that leave the tomogram by its side, and bring matter from beyond, count less than in the
 textbook; most of that goes into a border that is not written. What was not measured (NaN) does not
 count.
+
+Slices do not depend on one another, but all of them take an iteration before the next begins: at
+any moment there is one iterate, which can be kept, and one residual, which decides when to stop.
 """
 
 from __future__ import annotations
 
 import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -24,27 +31,34 @@ from numba import get_num_threads, njit
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
-from tiltwright.engine.recon.backproject import empty_rows, empty_volume, take_sections
-from tiltwright.engine.recon.output import Reconstruction, write_strips
+from tiltwright.engine.recon.backproject import empty_room, take_sections
+from tiltwright.engine.recon.output import Output, Reconstruction, int16_scaling
 from tiltwright.engine.recon.project import SWEEP_Z, Rays, sweep
-from tiltwright.engine.recon.strips import Geometry, Request, Run, Strips, Views
+from tiltwright.engine.recon.strips import Geometry, Request, Run, Strips, Views, scratch
 from tiltwright.engine.recon.vectors import BLOCK, FRACTION_BITS, TILE
 
 Float32s = npt.NDArray[np.float32]
 
-VOLUME_BYTES = 1_500_000_000
-"""What the strips of all threads together may take, if one block of slices does not take more."""
+MEMORY_BYTES = 3_000_000_000
+"""What the volume and the rows may take in memory; larger ones lie in a file beside the tomogram,
+of which the system keeps in memory what fits."""
+_SAMPLED_BLOCKS = 12
+_NO_LIMIT = sys.maxsize
 _PIECE = 3e8
 """Voxel updates between two looks at whether the work was cancelled: less than 0.2 s."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A tomogram to begin from: ``density = stored / scale + offset``, ``(nz, ny, nx)``."""
+    """A tomogram to begin from: ``density = stored / scale + offset``, ``(nz, ny, nx)``.
+
+    ``iterations`` are those that it has behind it.
+    """
 
     volume: npt.NDArray[Any]
     scale: float = 1.0
     offset: float = 0.0
+    iterations: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,8 +75,7 @@ class Iterations:
     bounds : (least, greatest)
         Density relative to the mean of the surroundings; ``(-inf, 0)`` for dark matter.
     least_gain : float
-        Stop when an iteration lowers the residual of the sample by less than this part of it;
-        decided once, so that all strips have as many.
+        Stop when an iteration lowers the residual by less than this part of it.
     mask : (nz, ny, nx), optional
         Densities are multiplied by it after each update.
     start : Start, optional
@@ -111,11 +124,17 @@ class Iterated:
 
     ``residual`` ``(n,)`` is the root of ``|b - A x|^2 / |b|^2`` over the rays that cross the
     tomogram (with its border) from face to face, each as it was met after the update before it;
-    entry 0 is that of the start.
+    entry 0 is that of the start. ``before`` iterations made the start.
     """
 
     reconstruction: Reconstruction
     residual: Floats = field(repr=False)
+    before: int = 0
+
+    @property
+    def number(self) -> int:
+        """Iterations that were done, fewer than planned when that was enough."""
+        return len(self.residual) - 1
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc", "nsz"})
@@ -151,29 +170,27 @@ def subset_order(n_views: int, size: int) -> tuple[npt.NDArray[np.intp], list[in
 
 
 class IteratedStrips(Strips):
-    """Measured rows, the volume, and its residual."""
+    """Measured rows, the volume, and its residual: one strip, of the whole tomogram."""
 
     outside = math.nan
 
     def __init__(
-        self, geometry: Geometry, views: Views, plan: Iterations, edges: list[int]
+        self, geometry: Geometry, views: Views, plan: Iterations, edges: list[int], folder: Path
     ) -> None:
-        nz, _, nx = geometry.shape
-        per_block = 4 * BLOCK * (nz * (nx + 32) + 3 * geometry.n_views * geometry.n_rows)
-        per_block += 4 * BLOCK * nz * (nx + 32) * (plan.mask is not None)
-        threads = get_num_threads()
-        lines = threads * -(-4 // threads) * BLOCK
-        super().__init__(geometry, views, per_block, VOLUME_BYTES, lines)
+        nz, ny, nx = geometry.shape
+        super().__init__(geometry, views, 1, _NO_LIMIT, ny)
         self.border = plan.width_beyond(nz)
         self.width = nx - 2 * self.border
-        self.plan, self.units, self.number = plan, plan.number, plan.number
+        self.plan = plan
         self.text = "SART" if plan.subset else "SIRT"
-        self.needs_sample = plan.least_gain > 0
-        self.residual, self.projected = (
-            empty_rows(len(self.rows) * BLOCK, geometry.n_views, geometry.n_rows) for _ in "rp"
-        )
-        self.volume = empty_volume(len(self.rows), nz, nx)
-        self.mask = None if plan.mask is None else empty_volume(len(self.rows), nz, nx)
+        shape = len(self.rows), nz, -(-nx // TILE) * TILE, BLOCK
+        wanted = [shape, self.rows.shape] + [shape] * (plan.mask is not None)
+        large = 4 * (self.rows.size + sum(map(math.prod, wanted))) > MEMORY_BYTES
+        made = [scratch(folder, s) if large else empty_room(s) for s in wanted]
+        self.volume, self.residual = made[:2]
+        self.mask = made[2] if plan.mask is not None else None
+        if large:
+            self.rows = scratch(folder, self.rows.shape)
         self.parts = [slice(a, b) for a, b in pairwise(edges)]
         self.rays = [Rays.of(geometry.at_x[:, p], geometry.at_z[:, p]) for p in self.parts]
         cosine = np.cos(np.deg2rad(views.tilt_deg))
@@ -187,6 +204,7 @@ class IteratedStrips(Strips):
             low, high = (geometry.at_x[k] + geometry.at_z.min(axis=0) for k in (0, -1))
         self.low, self.high = -(-low >> FRACTION_BITS), high >> FRACTION_BITS
         self.sums = np.zeros((plan.number + 1, 2))
+        self.number = 0
 
     def measure(self, k: int) -> None:
         """Note the background of view ``k``: its mean, or its median where densities are bounded.
@@ -203,61 +221,69 @@ class IteratedStrips(Strips):
         return part - np.float32(self.means[k])
 
     def solve(self, run: Run, y: int | None) -> None:
-        """All iterations of all blocks."""
-        blocks = range(len(self.rows) if y is not None else 1)
-        pairs = [(block, part) for block in blocks for part in range(len(self.parts))]
-        self.projected[:] = 0
-        run.each(lambda block: self._begin(block, y), blocks)
-        if self.plan.start is not None:
-            run.each(lambda p: self._sweep(run.monitor, p[0], None, p[1]), pairs)
-        # All subsets know the start's residual; in the loop each is renewed before its turn.
-        sums = np.zeros_like(self.sums)
-        for pair in pairs:
-            sums[0] += self._renew(*pair)
-        last = len(self.parts) - 1
-        for i in range(1, self.number + 1):
-            for part in range(len(self.parts)):
-                following = part + 1 if part < last else 0
+        """All iterations of all blocks, or as many as are enough."""
+        blocks, parts = range(len(self.rows)), range(len(self.parts))
+        # What is projected is needed until it is compared with the rows, once for each thread.
+        self._free: SimpleQueue[Float32s] = SimpleQueue()
+        for _ in range(get_num_threads()):
+            self._free.put(np.zeros(self.rows.shape[1:], np.float32))
+        found = np.zeros((len(blocks), 2))
 
-                found = np.zeros((len(self.rows), 2))
+        def begin(block: int) -> None:
+            self._begin(block)
+            # All subsets know the start's residual; later each is renewed before its turn.
+            found[block] = sum(self._advance(run.monitor, block, None, k) for k in parts)
 
-                def advance(
-                    block: int, part: int = part, following: int = following, found: Floats = found
-                ) -> None:
-                    self._sweep(run.monitor, block, part, following)
-                    found[block] = self._renew(block, following)
+        def iterate(block: int) -> None:
+            following = [*parts[1:], 0]
+            found[block] = sum(
+                self._advance(run.monitor, block, k, following[k]) for k in parts
+            )  # fmt: skip
 
-                run.each(advance, blocks)
-                sums[i] += found.sum(axis=0)
-            run.step(1 if y is not None else 0)
-            if y is None and self._settled(sums, i):
-                self.number = self.units = i
+        run.each(begin, blocks)
+        self.sums[0] = found.sum(axis=0)
+        for i in range(1, self.plan.number + 1):
+            run.text = f"{self.text} {i} of {self.plan.number}, residual {self.residuals()[-1]:.4g}"
+            run.step()
+            run.each(iterate, blocks)
+            self.sums[i] = found.sum(axis=0)
+            self.number = i
+            run.step(1)
+            before, after = self.residuals()[-2:]
+            settled = self.plan.least_gain > 0 and before - after < self.plan.least_gain * before
+            if settled or run.monitor.enough.is_set():
                 break
-        if y is not None:
-            self.sums[: self.number + 1] += sums[: self.number + 1]
 
-    def _settled(self, sums: Floats, i: int) -> bool:
-        before, after = np.sqrt(sums[i - 1 : i + 1, 0])
-        return bool(before - after < self.plan.least_gain * before)
+    def residuals(self) -> Floats:
+        """See :class:`Iterated`."""
+        sums = self.sums[: self.number + 1]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out: Floats = np.nan_to_num(np.sqrt(sums[:, 0] / sums[:, 1]))
+        return out
 
-    def _begin(self, block: int, y: int | None) -> None:
+    def sample(self) -> Float32s:
+        """Some of the blocks."""
+        some = np.unique(np.linspace(0, len(self.volume) - 1, _SAMPLED_BLOCKS).astype(int))
+        whole = slice(self.border, self.border + self.width)
+        return np.stack([self.volume[block, :, whole] for block in some])
+
+    def _begin(self, block: int) -> None:
         """The start and the mask of one block."""
         self.volume[block] = 0
         start = self.plan.start
         if start is not None:
-            self._load(block, y, start.volume, self.volume)
+            self._load(block, start.volume, self.volume)
             # The spare columns beyond stay 0.
             within = self.volume[block, :, : self.geometry.shape[2]]
             within *= np.float32(1 / start.scale)
             within += np.float32(start.offset)
         if self.plan.mask is not None and self.mask is not None:
-            self._load(block, y, self.plan.mask, self.mask)
+            self._load(block, self.plan.mask, self.mask)
 
-    def _load(self, block: int, y: int | None, source: npt.NDArray[Any], into: Float32s) -> None:
+    def _load(self, block: int, source: npt.NDArray[Any], into: Float32s) -> None:
         """Lines of a tomogram into a block, linear between them where they were moved."""
-        first, step, _ = self.lines(y)
-        at = first + step * (np.arange(BLOCK) + block * BLOCK)
-        shift = self.geometry.y_shift if y is not None else np.zeros(len(source))
+        at = self.lines(0)[0] + np.arange(BLOCK) + block * BLOCK
+        shift = self.geometry.y_shift
         last = source.shape[1] - 1
         for z, section in enumerate(source):
             line = np.clip(at - shift[z], 0, last)
@@ -269,28 +295,33 @@ class IteratedStrips(Strips):
             columns = np.pad(lines, ((0, 0), (self.border, self.border)), mode="edge")
             into[block, z, : columns.shape[1]] = columns.T
 
-    def _sweep(self, monitor: Monitor, block: int, back: int | None, forth: int) -> None:
+    def _advance(self, monitor: Monitor, block: int, back: int | None, forth: int) -> Floats:
+        """Correct a block by the residual of one subset, and find that of another.
+
+        Returns its sum of squares, and that of the rows.
+        """
+        projected = self._free.get()
         pairs = [
-            None if part is None else (rows[block, self.parts[part]], self.rays[part])
-            for rows, part in ((self.residual, back), (self.projected, forth))
+            None if part is None else (rows[self.parts[part]], self.rays[part])
+            for rows, part in ((self.residual[block], back), (projected, forth))
         ]
         nz, _, nx = self.geometry.shape
         updates = nx * BLOCK * max(rays.n_views for rays in self.rays) * 2
         piece = max(1, int(_PIECE / updates) // SWEEP_Z) * SWEEP_Z
         mask = None if self.mask is None else self.mask[block]
         bounds = self.plan.bounds if back is not None else (-math.inf, math.inf)
-        for z in range(0, nz, piece):
+        # An empty volume need not be projected.
+        for z in range(0, nz if back is not None or self.plan.start is not None else 0, piece):
             monitor.check()
             span = z, min(z + piece, nz)
             sweep(self.volume[block], pairs[0], pairs[1], span, bounds, mask)
-
-    def _renew(self, block: int, part: int) -> tuple[float, float]:
-        p = self.parts[part]
-        sums: tuple[float, float] = _residual(
-            self.rows[block, p], self.projected[block, p], self.factor[p], self.low[p],
-            self.high[p], self.residual[block, p],
+        p = self.parts[forth]
+        sums = _residual(
+            self.rows[block, p], projected[p], self.factor[p], self.low[p], self.high[p],
+            self.residual[block, p],
         )  # fmt: skip
-        return sums
+        self._free.put(projected)
+        return np.array(sums)
 
     def project(
         self,
@@ -309,6 +340,7 @@ def reconstruct_iterative(
 ) -> Iterated:
     """Reconstruct a tomogram by SIRT or SART.
 
+    When ``monitor.enough`` is set, the iteration at hand is the last, and what it made is written.
     Densities are per voxel in units of the stack, relative to the background of the views.
 
     Raises
@@ -325,10 +357,21 @@ def reconstruct_iterative(
     views = views.ordered(order)
     nz, _, nx = request.shape()
     wide = replace(request, width=nx + 2 * plan.width_beyond(nz))
-    strips = IteratedStrips(wide.geometry(views, 1), views, plan, edges)
-    name = f"{strips.text}, {plan.number} iterations"
-    done = write_strips(strips, request, name, monitor)
-    sums = strips.sums[: strips.number + 1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        residual = np.nan_to_num(np.sqrt(sums[:, 0] / sums[:, 1]))
-    return Iterated(done, residual)
+    folder = Path(request.path).resolve().parent
+    before = 0 if plan.start is None else plan.start.iterations
+    with ThreadPoolExecutor(get_num_threads()) as pool, Output(request) as output:
+        run = Run(pool, monitor, 2 + plan.number, "reading the views")
+        run.step()
+        strips = IteratedStrips(wide.geometry(views, 1), views, plan, edges, folder)
+        run.each(strips.measure, range(len(views)))
+        run.each(lambda k: strips.fill(k, 0), range(len(views)))
+        run.step(1)
+        strips.solve(run, 0)
+        run.total, run.text = run.done + 1, "writing the tomogram"
+        run.step()
+        scaling = (1.0, 0.0) if request.dtype != "int16" else request.scaling
+        name = f"{strips.text}, {before + strips.number} iterations"
+        output.describe(name, scaling or int16_scaling(strips.sample()))
+        output.save(strips, run)
+        run.step(1)
+    return Iterated(output.result(), strips.residuals(), before)

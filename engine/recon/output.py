@@ -72,16 +72,21 @@ def int16_scaling(sample: npt.NDArray[np.float32]) -> tuple[float, float]:
 class Output(_Writer):
     """The file of a tomogram and its central slices, written by parts of sections."""
 
-    def __init__(self, request: Request, labels: list[str], scaling: tuple[float, float]) -> None:
+    def __init__(self, request: Request) -> None:
         nz, ny, nx = request.shape()
         kind = np.dtype(request.dtype)
-        if kind.kind == "i":
-            labels = [*labels, f"int16 = (density - {scaling[1]:.8g}) * {scaling[0]:.8g}"]
-        super().__init__(request.path, (nz, ny, nx), kind, request.pixel_size_a, labels=labels)
-        self.scaling = scaling
+        super().__init__(request.path, (nz, ny, nx), kind, request.pixel_size_a)
+        self.scaling = 1.0, 0.0
         self.xy, self.xz, self.yz = (
             np.empty(n, np.float32) for n in ((ny, nx), (nz, nx), (nz, ny))
         )
+
+    def describe(self, name: str, scaling: tuple[float, float]) -> None:
+        """Say what the file is, and how its densities are scaled, before the first is written."""
+        self.scaling = scaling
+        self.labels = [f"Tiltwright: {name}, sections along z"]
+        if self.dtype.kind == "i":
+            self.labels.append(f"int16 = (density - {scaling[1]:.8g}) * {scaling[0]:.8g}")
 
     def put(self, z: int, part: npt.NDArray[Any], y: int) -> None:
         """Write ``part`` ``(n, n_lines, nx)`` from section ``z`` and line ``y`` on."""
@@ -95,21 +100,23 @@ class Output(_Writer):
 
     def take(self, strips: Strips, run: Run, z0: int = 0) -> None:
         """Take all strips through their method; their section 0 is section ``z0`` of the file."""
-        nz, ny, _ = strips.geometry.shape
-        run.text, done = strips.text, run.done
-        for y in range(0, ny, strips.n_lines):
-
-            def write(z: int, y: int = y) -> None:
-                span = slice(z, min(z + CHUNK_Z, nz))
-                self.put(z0 + z, strips.sections(span, y, self.dtype, self.scaling), y)
-
+        run.text = strips.text
+        for y in range(0, strips.geometry.shape[1], strips.n_lines):
             run.step()
             run.each(lambda k, y=y: strips.fill(k, y), range(len(strips.views)))
             strips.solve(run, y)
-            run.each(write, range(0, nz, CHUNK_Z))
-            done += strips.units
-            run.done = done
-        run.step()
+            self.save(strips, run, y, z0)
+            run.step(1)
+
+    def save(self, strips: Strips, run: Run, y: int = 0, z0: int = 0) -> None:
+        """Write the strip whose first slice is ``y``."""
+        nz = strips.geometry.shape[0]
+
+        def write(z: int) -> None:
+            span = slice(z, min(z + CHUNK_Z, nz))
+            self.put(z0 + z, strips.sections(span, y, self.dtype, self.scaling), y)
+
+        run.each(write, range(0, nz, CHUNK_Z))
 
     def result(self) -> Reconstruction:
         """What was written."""
@@ -117,19 +124,19 @@ class Output(_Writer):
 
 
 def choose_scaling(strips: Strips, request: Request, run: Run) -> tuple[float, float]:
-    """Scale and offset of the file; takes the sample through its method where that is needed."""
+    """Scale and offset of the file; takes a sample through its method where that is needed."""
     views = range(len(strips.views))
     run.each(strips.measure, views)
-    whole = request.dtype == "int16"
-    if strips.needs_sample or (whole and request.scaling is None):
+    if request.dtype != "int16":
+        return 1.0, 0.0
+    if request.scaling is None:
         run.each(lambda k: strips.fill(k, None), views)
         strips.solve(run, None)
-    if not whole:
-        return 1.0, 0.0
-    return request.scaling or int16_scaling(strips.sample())
+        return int16_scaling(strips.sample())
+    return request.scaling
 
 
-def write_strips(strips: Strips, request: Request, label: str, monitor: Monitor) -> Reconstruction:
+def write_strips(strips: Strips, request: Request, name: str, monitor: Monitor) -> Reconstruction:
     """Take all strips through their method and write the tomogram.
 
     Raises
@@ -139,13 +146,10 @@ def write_strips(strips: Strips, request: Request, label: str, monitor: Monitor)
     Cancelled
     """
     total = 1 + -(-strips.geometry.shape[1] // strips.n_lines)
-    with ThreadPoolExecutor(get_num_threads()) as pool:
-        run = Run(pool, monitor, total * strips.units, "sampling")
+    with ThreadPoolExecutor(get_num_threads()) as pool, Output(request) as output:
+        run = Run(pool, monitor, total, "sampling")
         run.step()
-        scaling = choose_scaling(strips, request, run)
-        run.total = total * strips.units
-        run.done = strips.units
-        labels = [f"Tiltwright: {label}, sections along z"]
-        with Output(request, labels, scaling) as output:
-            output.take(strips, run)
+        output.describe(name, choose_scaling(strips, request, run))
+        run.step(1)
+        output.take(strips, run)
     return output.result()

@@ -9,9 +9,6 @@ view is not known here: it is given as a function.
 
 from __future__ import annotations
 
-import math
-import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,12 +21,10 @@ import numpy.typing as npt
 from numba import get_num_threads
 
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.io.atomic import file_error
 from tiltwright.engine.progress import SILENT, Monitor
-from tiltwright.engine.recon.filters import RowFilter, angular_weights
 from tiltwright.engine.recon.output import Output, Reconstruction, choose_scaling
-from tiltwright.engine.recon.strips import Request, Run
-from tiltwright.engine.recon.wbp import FilteredStrips
+from tiltwright.engine.recon.strips import Request, Run, scratch
+from tiltwright.engine.recon.wbp import FilteredStrips, Weighting
 
 SlabView = Callable[[int, float], npt.NDArray[Any]]
 """``(view, z_offset_a)`` to the raw view ``(ny, nx)`` corrected for the slab whose middle lies
@@ -52,26 +47,12 @@ def slab_sections(nz: int, pixel_size_a: float, step_nm: float) -> list[tuple[in
     return list(pairwise(edges))
 
 
-def _scratch(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Room on the disk that has no name and goes when nobody uses it any more."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as room:
-            # Room that is not there shows now, not as a signal when a page is written.
-            os.posix_fallocate(room.fileno(), 0, 4 * math.prod(shape))
-            return np.memmap(room, np.float32, "r+", shape=shape)
-    except OSError as exc:
-        raise file_error(folder, exc) from exc
-
-
 def reconstruct_slabs(
     request: Request,
     slab_view: SlabView,
     *,
     step_nm: float = 15.0,
-    radial_cutoff: float = 0.35,
-    radial_falloff: float = 0.035,
-    hamming_start: float | None = None,
-    super_sampling: int = 2,
+    weighting: Weighting | None = None,
     monitor: Monitor = SILENT,
 ) -> Reconstruction:
     """Reconstruct a tomogram by weighted back-projection, slab by slab.
@@ -85,8 +66,7 @@ def reconstruct_slabs(
         See :data:`SlabView`; views are counted as in ``request.stack``.
     step_nm : float
         Thickness of a slab.
-    radial_cutoff, radial_falloff, hamming_start, super_sampling
-        See :class:`~tiltwright.engine.recon.filters.RowFilter`.
+    weighting : Weighting, optional
     monitor : Monitor
 
     Raises
@@ -95,12 +75,11 @@ def reconstruct_slabs(
         Shapes or values make no sense, or a file cannot be written.
     Cancelled
     """
+    weighting = weighting or Weighting()
     views = request.views()
-    nz = request.thickness
+    nz, (_, ny, _) = request.thickness, request.shape()
     slabs = slab_sections(nz, request.pixel_size_a, step_nm)
-    whole = request.geometry(views, super_sampling)
-    weights = angular_weights(views.tilt_deg)
-    corrected = _scratch(Path(request.path).resolve().parent, request.stack.shape)
+    corrected = scratch(Path(request.path).resolve().parent, request.stack.shape)
     with ThreadPoolExecutor(get_num_threads()) as pool:
         run = Run(pool, monitor, 1, "CTF correction")
 
@@ -112,26 +91,21 @@ def reconstruct_slabs(
                 corrected[view] = slab_view(view, height_a)
 
             run.text = "CTF correction"
-            run.step()
-            run.each(correct, views.which.tolist())
+            run.each(correct, views.which.tolist(), 1)
             part = replace(
                 request, stack=corrected, thickness=last - first,
                 shift_z=request.shift_z + (nz - 1) / 2 - (first + last - 1) / 2,
             )  # fmt: skip
-            own = part.views()
-            geometry = part.geometry(own, super_sampling)
-            row_filter = RowFilter(
-                geometry.n_columns, cutoff=radial_cutoff, falloff=radial_falloff,
-                super_sampling=super_sampling, hamming_start=hamming_start,
-            )  # fmt: skip
-            return FilteredStrips(geometry, own, weights, row_filter)
+            return weighting.strips(part, part.views(), nz)
 
+        run.total = len(views) * (len(slabs) + 1)
         # The range of the densities is that of the slab in the middle.
         strips = prepare(*slabs[len(slabs) // 2])
-        run.total = len(slabs) * -(-whole.shape[1] // strips.n_lines)
         scaling = choose_scaling(strips, request, run)
-        labels = [f"Tiltwright: 3-D CTF in {len(slabs)} slabs, sections along z"]
-        with Output(request, labels, scaling) as output:
+        run.total += len(slabs) * -(-ny // strips.n_lines)
+        name = weighting.label(f"3-D CTF in {len(slabs)} slabs")
+        with Output(request) as output:
+            output.describe(name, scaling)
             for first, last in slabs:
                 strips = prepare(first, last)
                 run.each(strips.measure, range(len(views)))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from tiltwright.engine.conventions import aligned_size
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.interpolate import finite_mean, warp_lines
 from tiltwright.engine.geometry.transform import Floats
+from tiltwright.engine.io.atomic import file_error
 from tiltwright.engine.progress import Monitor
 from tiltwright.engine.recon.backproject import empty_rows, fixed_point
 from tiltwright.engine.recon.vectors import BLOCK
@@ -203,15 +206,36 @@ class Run:
         self.done += n
         self.monitor.step(self.done, self.total, self.text)
 
-    def each(self, work: Callable[..., None], items: Iterable[Any]) -> None:
-        """Do ``work`` for all items in the threads; it should last at most 0.2 s for each."""
+    def each(self, work: Callable[..., None], items: Iterable[Any], units: int = 0) -> None:
+        """Do ``work`` for all items in the threads; it should last at most 0.2 s for each.
+
+        Each item counts as so many units of progress.
+        """
 
         def one(item: Any) -> None:
             self.monitor.check()
             work(item)
 
         for _ in self.pool.map(one, items):
-            pass
+            if units:
+                self.step(units)
+
+
+def scratch(folder: Path, shape: tuple[int, ...]) -> Float32s:
+    """Room on the disk, without a name, that goes when nobody uses it any more.
+
+    Raises
+    ------
+    InputError
+        There is not enough of it.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as room:
+            # Room that is not there shows now, not as a signal when a page is written.
+            os.posix_fallocate(room.fileno(), 0, 4 * math.prod(shape))
+            return np.asarray(np.memmap(room, np.float32, "r+", shape=shape))
+    except OSError as exc:
+        raise file_error(folder, exc) from exc
 
 
 class Strips:
@@ -221,11 +245,7 @@ class Strips:
     the first, if it needs to know the range of the densities, the same for a sample of slices.
     """
 
-    units: int = 1
-    """Steps of progress that a strip takes."""
     text: str = "reconstruction"
-    needs_sample: bool = False
-    """Whether the sample decides on more than the range of the densities."""
     outside: float | None = None
     """What stands where a view has no pixel; default: its mean."""
 

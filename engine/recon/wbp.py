@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,97 +52,64 @@ class FilteredStrips(Strips):
         backproject(rows, g.at_x, np.ascontiguousarray(g.at_z[z]), out, line, scaling)
 
 
-def reconstruct_series(
-    stack: npt.NDArray[Any],
-    xf: Floats,
-    tilt_deg: npt.ArrayLike,
-    *,
-    thickness: int,
-    axis_deg: float,
-    path: str | os.PathLike[str],
-    pixel_size_a: float,
-    width: int = 0,
-    shift_x: float = 0.0,
-    shift_z: float = 0.0,
-    angle_offset_deg: float = 0.0,
-    x_tilt_deg: float = 0.0,
-    radial_cutoff: float = 0.35,
-    radial_falloff: float = 0.035,
-    super_sampling: int = 2,
-    used_views: npt.NDArray[np.bool_] | None = None,
-    dtype: str = "int16",
-    hamming_start: float | None = None,
-    equivalent_iterations: int = 0,
-    scaling: tuple[float, float] | None = None,
-    monitor: Monitor = SILENT,
-) -> Reconstruction:
-    """Reconstruct a tomogram by weighted back-projection (doi:10.1007/978-0-387-69008-7_9).
+@dataclass(frozen=True)
+class Weighting:
+    """The filter of back-projection (doi:10.1007/978-0-387-69008-7_9).
 
-    Densities are per voxel in units of the stack, dark where the views are dark. Bounded memory:
-    the filtered views of a strip of slices and its part of a few sections.
-
-    Parameters
+    Attributes
     ----------
-    stack : (n_views, ny, nx)
-        Raw views; anything that gives a view when indexed.
-    xf : (n_views, 2, 3)
-        Raw to aligned positions about the centres, pixels of ``stack``.
-    tilt_deg : (n_views,)
-        Degrees.
-    thickness, width : int
-        Voxels along z and x; width 0 is that of the aligned stack.
-    axis_deg : float
-        Tilt axis angle; decides whether x and y are swapped.
-    path : path
-        MRC file to write, sections along z.
-    pixel_size_a : float
-        Angstrom.
-    shift_x, shift_z : float
-        Moves the specimen in the tomogram, voxels.
-    angle_offset_deg : float
-        Added to all tilt angles.
-    x_tilt_deg : float
-        X-axis tilt of the specimen (see ``engine/conventions.py``).
     radial_cutoff, radial_falloff : float
         Cycles/pixel, see :func:`~tiltwright.engine.recon.filters.radial_filter`.
     super_sampling : int
         Samples per pixel of the filtered views.
-    used_views : (n_views,) bool, optional
     hamming_start : float, optional
         See :class:`~tiltwright.engine.recon.filters.RowFilter`; replaces cutoff and falloff.
     equivalent_iterations : int
         Damp high frequencies as so many iterations of SIRT would; 0 does not. See
         :func:`~tiltwright.engine.recon.filters.iteration_window`.
-    dtype : "int16" or "float32"
-        int16 is scaled by slices sampled first; scale and offset go into a label.
-    monitor : Monitor
+    """
 
-    Returns
-    -------
-    Reconstruction
+    radial_cutoff: float = 0.35
+    radial_falloff: float = 0.035
+    super_sampling: int = 2
+    hamming_start: float | None = None
+    equivalent_iterations: int = 0
+
+    def strips(self, request: Request, views: Views, thickness: int) -> FilteredStrips:
+        """The views of a request, to be filtered for a tomogram of ``thickness`` voxels."""
+        geometry = request.geometry(views, self.super_sampling)
+        weights = angular_weights(views.tilt_deg)
+        iterations = None
+        if self.equivalent_iterations:
+            path = thickness / np.cos(np.deg2rad(views.tilt_deg)).mean()
+            iterations = self.equivalent_iterations, float(path * weights.sum()), 1 / len(views)
+        row_filter = RowFilter(
+            geometry.n_columns, cutoff=self.radial_cutoff, falloff=self.radial_falloff,
+            super_sampling=self.super_sampling, hamming_start=self.hamming_start,
+            iterations=iterations,
+        )  # fmt: skip
+        return FilteredStrips(geometry, views, weights, row_filter)
+
+    def label(self, name: str) -> str:
+        """What was done, for the file."""
+        n = self.equivalent_iterations
+        return f"{name} as of {n} iterations" if n else name
+
+
+def reconstruct_series(
+    request: Request, weighting: Weighting | None = None, monitor: Monitor = SILENT
+) -> Reconstruction:
+    """Reconstruct a tomogram by weighted back-projection.
+
+    Densities are per voxel in units of the stack, dark where the views are dark. Bounded memory:
+    the filtered views of a strip of slices and its part of a few sections.
 
     Raises
     ------
     InputError
         Shapes or values make no sense, or the file cannot be written.
+    Cancelled
     """
-    request = Request(
-        stack, xf, tilt_deg, thickness, axis_deg, path, pixel_size_a, width, shift_x, shift_z,
-        angle_offset_deg, x_tilt_deg, used_views, dtype, scaling,
-    )  # fmt: skip
-    views = request.views()
-    geometry = request.geometry(views, super_sampling)
-    weights = angular_weights(views.tilt_deg)
-    iterations = None
-    if equivalent_iterations:
-        length = thickness / np.cos(np.deg2rad(views.tilt_deg)).mean()
-        iterations = equivalent_iterations, float(length * weights.sum()), 1 / len(views)
-    row_filter = RowFilter(
-        geometry.n_columns, cutoff=radial_cutoff, falloff=radial_falloff,
-        super_sampling=super_sampling, hamming_start=hamming_start, iterations=iterations,
-    )  # fmt: skip
-    strips = FilteredStrips(geometry, views, weights, row_filter)
-    label = "weighted back-projection"
-    if equivalent_iterations:
-        label += f" as of {equivalent_iterations} iterations"
-    return write_strips(strips, request, label, monitor)
+    weighting = weighting or Weighting()
+    strips = weighting.strips(request, request.views(), request.thickness)
+    return write_strips(strips, request, weighting.label("weighted back-projection"), monitor)

@@ -13,6 +13,7 @@ from tiltwright.app import jobs as jobs_module
 from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
+from tiltwright.engine.protocols.reconstruction_iterative import stored
 from tiltwright.engine.simulate.series import SeriesSpec, write_series
 
 Key = Qt.Key
@@ -130,6 +131,44 @@ def test_a_run_taken_from_the_queue_is_what_it_was(opened):
     assert opened.statuses()[6] == "finished"
     opened.wait()
     assert set(opened.statuses().values()) == {"finished"}
+
+
+def test_stop_and_keep_ends_the_series_at_hand_with_what_it_has(opened, qtbot):
+    window = opened.window
+    action = window.run_actions.actions["stop_keep"]
+    values = {"thickness": 48, "iterations": 1000, "output_type": "float32"}
+    number = window.project.add(
+        "reconstruction-iterative", values, {"tilt_series": Source(5, "tilt_series")}
+    ).id
+    window.refresh()
+    opened.select(number)
+    assert not action.isVisible()
+    opened.menu("continue")
+    for name in ("s1", "s2"):
+        qtbot.waitUntil(
+            lambda name=name: (p := window.jobs.progress.get(number)) is not None
+            and p.series == name and p.text.startswith("SIRT"), timeout=60_000,
+        )  # fmt: skip
+        window.refresh()
+        assert action.isVisible()
+        assert action.isEnabled()
+        opened.key(Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    opened.wait()
+    run = window.project.runs[number]
+    assert run.status == "finished"
+    for name in ("s1", "s2"):
+        assert " of 1000 SIRT iterations" in run.notes[name][0]
+        tomogram = window.project.item(Source(number, "tomogram"), name)
+        assert 1 <= stored(tomogram).iterations < 1000
+    log = (window.project.folder_of(run) / "log.txt").read_text()
+    assert log.count("ended early, as asked for") == 2
+    assert not action.isVisible()
+    # The others of the family and other steps have nothing to keep midway.
+    window.jobs.start(6, "restart")
+    assert not window.jobs.can_end_early(6)
+    window.jobs.end_early(6)
+    opened.wait()
+    assert opened.statuses()[6] == "finished"
 
 
 @pytest.mark.usefixtures("slow_import")

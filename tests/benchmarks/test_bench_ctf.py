@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiltwright.engine.ctf.correct import Correction, correct_view
+from tiltwright.engine.ctf.correct import Correction, correct_stack, correct_view
 from tiltwright.engine.ctf.estimate import Settings, estimate_series
 from tiltwright.engine.ctf.model import Defocus, Optics, defocus_slopes
 from tiltwright.engine.geometry.projection import ViewGeometry
@@ -46,3 +46,22 @@ def test_correction_of_a_view(benchmark, tilt, ramp):
         Correction("flip", 2000.0, ramp),
     )  # fmt: skip
     assert done.shape == image.shape
+
+
+@pytest.mark.parametrize("ramp", [None, 15.0], ids=["smooth", "strips"])
+def test_correction_of_a_series(benchmark, ramp):
+    """41 views of 1440 x 1024 by two threads, as read from a file of int16."""
+    tilt = np.linspace(-60, 60, 41)
+    stack = np.random.default_rng(0).poisson(300, (41, 1024, 1440)).astype(np.int16)
+    slopes = defocus_slopes(ViewGeometry.nominal(tilt, -84.5), 5.52)
+    defocus = dict.fromkeys(range(41), Defocus(31000, 30000, 20))
+    written = []
+
+    def run():
+        correct_stack(
+            stack, 5.52, defocus, Optics(), slopes, np.full((41, 2), (719.5, 511.5)),
+            Correction("flip", 2000.0, ramp), lambda v, image: written.append(v), threads=2,
+        )  # fmt: skip
+
+    benchmark.pedantic(run, rounds=3, warmup_rounds=1)
+    assert len(written) >= 41

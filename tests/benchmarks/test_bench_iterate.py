@@ -78,12 +78,12 @@ def test_iterations(benchmark, request_200, number, subset):
     fields = vars(request_200)
     small = Request(**{**fields, "stack": request_200.stack[:, :99, :99], "thickness": 9})
     reconstruct_iterative(small, Iterations(1, subset))
-    reconstruct_series(**vars(small))
+    reconstruct_series(small)
     whole, kernel, single = [], [], []
 
     def yardsticks():
         start = time.perf_counter()
-        reconstruct_series(**fields)
+        reconstruct_series(request_200)
         whole.append(time.perf_counter() - start)
         kernel.append(kernel_s())
         single.append(kernel_s(1))

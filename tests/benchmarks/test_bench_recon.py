@@ -13,6 +13,7 @@ from tiltwright.engine.geometry.interpolate import warp_view
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import rotation
 from tiltwright.engine.recon.backproject import CHUNK_Z, backproject, empty_rows, fixed_point
+from tiltwright.engine.recon.strips import Request
 from tiltwright.engine.recon.wbp import STRIP_LINES, reconstruct_series
 
 N_VIEWS, NX, NY, NZ = 41, 1024, 1440, 300
@@ -66,9 +67,17 @@ def test_a_whole_reconstruction(benchmark, tmp_path, x_tilt):
 
     def whole(thickness=NZ):
         reconstruct_series(
-            stack, xf, TILT, thickness=thickness, axis_deg=-84.5, path=tmp_path / "a.mrc",
-            pixel_size_a=5.52, x_tilt_deg=x_tilt,
-        )  # fmt: skip
+            Request(
+                stack,
+                xf,
+                TILT,
+                thickness=thickness,
+                axis_deg=-84.5,
+                path=tmp_path / "a.mrc",
+                pixel_size_a=5.52,
+                x_tilt_deg=x_tilt,
+            )
+        )
 
     whole(1)
     benchmark.pedantic(whole, rounds=3)

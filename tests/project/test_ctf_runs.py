@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from project_parts import of
 
+from tiltwright.engine.errors import DataError
 from tiltwright.engine.execution.runner import execute
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.io.text import write_angles, write_xf
 from tiltwright.engine.project.project import Project
+from tiltwright.engine.protocols import all_protocols
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ctf_phantom import Rings, RingSpec
@@ -65,4 +67,20 @@ def test_from_import_to_tomogram(raw, tmp_path):
     file.write_text(file.read_text().replace("-50.00", "-50.01"))
     assert project.key_of(run) != run.key
     file.unlink()
+    # In 3-D, from the series before its correction, with halves.
+    values = {"thickness": 20, "ctf": "flip", "halves": True}
+    inputs = {"tilt_series": of(1), "ctf_table": of(2, "ctf_table")}
+    number = project.add("reconstruction", values, inputs).id
+    run = execute(project, number)
+    assert run.status == "finished"
+    text = "512 x 512 x 20, 2 Å/px +ctf"
+    for port in ("tomogram", "even", "odd"):
+        assert project.item(of(number, port), "TS_1").describe() == text
+    assert project.item(of(4, "tomogram"), "TS_1").ctf_corrected
+    # Halves are offered to later steps where they are made.
+    offered = project.choices(all_protocols()["denoise"].inputs["tomogram"])
+    assert offered == [(number, p) for p in ("tomogram", "even", "odd")] + [(4, "tomogram")]
+    project.runs[number].inputs["tilt_series"] = of(3)
+    with pytest.raises(DataError, match="TS_1 is corrected already"):
+        execute(project, number)
     project.close()
