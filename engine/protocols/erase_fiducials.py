@@ -138,7 +138,7 @@ class EraseFiducials(Protocol):
         shape = series.images.shape[1:]
 
         def probability(v: int) -> npt.NDArray[np.float32]:
-            return gold_probability(shape, sites[v], diameter)
+            return gold_probability(shape, sites[v])
 
         return probability
 
