@@ -46,6 +46,9 @@ class TiltSeries:
     order_known : bool
     dose : (n_views,) float64, optional, read-only
         Electrons per square angstrom of each view alone.
+    prior_dose : (n_views,) float64, optional, read-only
+        Electrons per square angstrom before each view, as the microscope counted them: with
+        those of views that are not in the stack.
     suspect : mapping
         View (0-based) to the reason why a step leaves it out.
     work : optional
@@ -80,6 +83,7 @@ class TiltSeries:
     cs_mm: float = 2.7
     amplitude_contrast: float = 0.1
     ctf_corrected: bool = False
+    prior_dose: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Fill in what can be derived."""
@@ -90,7 +94,14 @@ class TiltSeries:
             object.__setattr__(self, "order", np.arange(1, n + 1))
         if not len(self.kept):
             object.__setattr__(self, "kept", np.zeros(n, np.bool_))
-        for array in (self.tilt_deg, self.excluded, self.kept, self.order, self.dose):
+        for array in (
+            self.tilt_deg,
+            self.excluded,
+            self.kept,
+            self.order,
+            self.dose,
+            self.prior_dose,
+        ):
             if array is not None:
                 array.flags.writeable = False
 
@@ -128,9 +139,14 @@ class TiltSeries:
         return out
 
     def accumulated_dose(self) -> npt.NDArray[np.float64] | None:
-        """Dose before and with each view, ``(n_views,)``; ``None`` without dose or order."""
+        """Dose before and with each view, ``(n_views,)``; ``None`` without dose or order.
+
+        What the microscope counted, else the sum over the views taken before.
+        """
         if self.dose is None or not self.order_known:
             return None
+        if self.prior_dose is not None:
+            return self.prior_dose + self.dose
         return np.array([self.dose[self.order <= k].sum() for k in self.order])
 
     def image_transforms(self) -> npt.NDArray[np.float64]:
@@ -251,21 +267,30 @@ def load_tilt_series(
         if not 1 <= view <= n_views:
             raise InputError(f"--exclude {view}: the series has views 1 to {n_views}")
         excluded[view - 1] = True
-    rank, dose = _acquisition(notes, n_views)
+    rank, dose, prior = _acquisition(notes, n_views)
     if frames is not None:
-        rank, dose = frames.acquisition_order, frames.dose
+        rank, dose, prior = frames.acquisition_order, frames.dose, frames.prior_dose
     return TiltSeries(
         path, stack, angles, float(axis), float(pixel), excluded, info.origin,
         order=np.arange(1, n_views + 1) if rank is None else rank + 1,
-        order_known=rank is not None, dose=dose,
+        order_known=rank is not None, dose=dose, prior_dose=_believed(prior, dose, rank),
     )  # fmt: skip
 
 
-def _acquisition(notes: Mdoc | None, n_views: int) -> tuple[Any, Any]:
-    """Rank by time and dose of each view from an mdoc that has as many sections."""
+def _acquisition(notes: Mdoc | None, n_views: int) -> tuple[Any, Any, Any]:
+    """Rank by time, dose and prior dose of each view from an mdoc that has as many sections."""
     if notes is None or len(notes.sections) != n_views:
-        return None, None
-    return notes.acquisition_order, notes.doses
+        return None, None, None
+    return notes.acquisition_order, notes.doses, notes.prior_doses
+
+
+def _believed(prior: Any, dose: Any, rank: Any) -> Any:
+    """The prior doses if each holds that of the view before; some programs write zeros."""
+    if prior is None or dose is None or rank is None:
+        return None
+    order = np.argsort(rank)
+    grown = np.diff(prior[order]) >= 0.9 * dose[order][:-1]
+    return prior if np.isfinite(prior).all() and prior.min() >= 0 and grown.all() else None
 
 
 def _mdoc_of(path: Path, mdoc: Path | None) -> Mdoc | None:

@@ -112,6 +112,8 @@ def _save_series(
         "voltage_kv": series.voltage_kv, "cs_mm": series.cs_mm,
         "amplitude_contrast": series.amplitude_contrast, "ctf_corrected": series.ctf_corrected,
     }  # fmt: skip
+    if series.prior_dose is not None:
+        record["prior_dose"] = series.prior_dose.tolist()
     if isinstance(series.stack, FrameStack):
         record["views"] = [place.name(path) for path in series.stack.paths]
     if series.work is not None:
@@ -206,8 +208,8 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
     stack = open_raw(path)[0] if views is None else FrameStack([place.path(v) for v in views])
     if len(stack) != len(r["tilt_deg"]):
         raise InputError(f"{path}: has {len(stack)} views now, {len(r['tilt_deg'])} when imported")
-    per_view = [r[key] for key in ("excluded", "kept", "order", "dose") if r[key] is not None]
-    if any(len(values) != len(stack) for values in per_view):
+    per_view = [r.get(key) for key in ("excluded", "kept", "order", "dose", "prior_dose")]
+    if any(len(values) != len(stack) for values in per_view if values is not None):
         raise InputError(f"{place.own}: a damaged record of {r['name']} (not one value per view)")
     work = None if r["work"] is None else place.path(r["work"])
     series = TiltSeries(
@@ -219,6 +221,7 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
         None if work is None else open_stack(work), work, r["binning"], None,
         r.get("voltage_kv", 300.0), r.get("cs_mm", 2.7), r.get("amplitude_contrast", 0.1),
         r.get("ctf_corrected", False),
+        None if r.get("prior_dose") is None else np.array(r["prior_dose"], np.float64),
     )  # fmt: skip
     if r["alignment"] is None:
         return series

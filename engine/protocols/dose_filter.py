@@ -35,6 +35,11 @@ class DoseFilter(Protocol):
             0.0, label="Dose per view", unit="e/Å²", ge=0, imod="FixedImageDose",
             help="Of every view; 0 takes it from the metadata.",
         )  # fmt: skip
+        restore_noise: bool = parameter(
+            False, label="Restore noise power", expert=True,
+            help="Divide by the root mean square of all views' filters, so that the noise of the "
+            "series stays as strong at high frequencies as it was.",
+        )  # fmt: skip
 
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
@@ -43,12 +48,17 @@ class DoseFilter(Protocol):
 
         from tiltwright.engine.io.mrc import open_stack
         from tiltwright.engine.io.mrc_write import MrcWriter
-        from tiltwright.engine.stack.dose import filter_dose
+        from tiltwright.engine.stack.dose import filter_dose, noise_gain
 
         series: TiltSeries = inputs["tilt_series"]
         own, accumulated = cls.doses(series, params)
         images, pixel, n = series.images, series.image_pixel_size_a, series.n_views
         path = context.folder / f"{series.name}_dose.mrc"
+        gain = None
+        if params.restore_noise:
+            k = np.linspace(0, 0.75 / pixel, 6000)
+            used = series.used
+            gain = k, noise_gain(k, accumulated[used], own[used], series.voltage_kv)
 
         def one(v: int) -> npt.NDArray[np.float32]:
             context.monitor.check()
@@ -56,7 +66,7 @@ class DoseFilter(Protocol):
             if not series.used[v]:
                 return view.astype(np.float32)
             try:
-                return filter_dose(view, pixel, accumulated[v], own[v], series.voltage_kv)
+                return filter_dose(view, pixel, accumulated[v], own[v], series.voltage_kv, gain)
             except InputError as exc:
                 raise InputError(f"{series.name}, view {v + 1}: {exc}") from exc
 
@@ -90,7 +100,7 @@ class DoseFilter(Protocol):
         """
         if params.dose_per_view > 0:
             fixed = np.full(series.n_views, float(params.dose_per_view))
-            series = replace(series, dose=fixed)
+            series = replace(series, dose=fixed, prior_dose=None)
         accumulated = series.accumulated_dose()
         if series.dose is None:
             raise InputError(

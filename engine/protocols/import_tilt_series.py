@@ -158,11 +158,11 @@ class ImportTiltSeries(Protocol):
             angle_range=(params.first_deg, params.step_deg)
             if params.tilt_angles == "range" else None,
         )  # fmt: skip
-        dose = series.dose
         if params.dose_per_view is not None:
             dose = np.full(series.n_views, params.dose_per_view)
+            series = replace(series, dose=dose, prior_dose=None)
         series = replace(
-            series, name=inputs["name"], dose=dose, voltage_kv=params.voltage_kv,
+            series, name=inputs["name"], voltage_kv=params.voltage_kv,
             cs_mm=params.cs_mm, amplitude_contrast=params.amplitude_contrast,
         )  # fmt: skip
         span = f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f}"
