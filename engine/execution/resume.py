@@ -47,7 +47,10 @@ class Steps:
             raise file_error(place.own, exc) from exc
         # The working stack stays in memory.
         light = {
-            port: replace(thing, work=None, work_path=None, binning=1)
+            port: replace(
+                thing, work=None, work_path=None, binning=1, halves=None, halves_paths=None,
+                erased_path=None,
+            )
             if isinstance(thing, TiltSeries) else thing
             for port, thing in made.items()
         }  # fmt: skip
@@ -73,8 +76,10 @@ class Steps:
                 thing = load(record, place)
                 if isinstance(thing, TiltSeries):
                     thing = replace(
-                        thing, work=series.work, work_path=series.work_path, binning=series.binning
-                    )
+                        thing, work=series.work, work_path=series.work_path,
+                        binning=series.binning, halves=series.halves,
+                        halves_paths=series.halves_paths, erased_path=series.erased_path,
+                    )  # fmt: skip
                 made[port] = thing
             return made
         except (InputError, ValueError, KeyError, TypeError, AttributeError):

@@ -13,12 +13,15 @@ import numpy.typing as npt
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.frames import load_frames_mdoc
 from tiltwright.engine.io.mdoc import Mdoc, read_mdoc
+from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.io.stack import StackInfo, open_image_stack
 from tiltwright.engine.io.text import read_angles
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.stack.frame import BinnedFrame
 
 Bools = npt.NDArray[np.bool_]
+HALVES = ("_even", "_odd")
+"""What the names of stacks of half of the frames end with."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class TiltSeries:
         Of the microscope, for the CTF.
     ctf_corrected : bool
         Whether the CTF of ``work`` is corrected.
+    erased_path : Path, optional
+        List of the patches that were erased from the views, raw pixels.
+    halves : (even, odd), optional
+        Stacks like ``images`` of the even and the odd frames of each view.
+    halves_paths : (Path, Path), optional
+        Where they lie; ``None`` while they are in memory only.
     """
 
     path: Path
@@ -84,6 +93,9 @@ class TiltSeries:
     amplitude_contrast: float = 0.1
     ctf_corrected: bool = False
     prior_dose: npt.NDArray[np.float64] | None = None
+    erased_path: Path | None = None
+    halves: tuple[Any, Any] | None = None
+    halves_paths: tuple[Path, Path] | None = None
 
     def __post_init__(self) -> None:
         """Fill in what can be derived."""
@@ -119,6 +131,20 @@ class TiltSeries:
     def images(self) -> Any:
         """The stack that the next step works on."""
         return self.stack if self.work is None else self.work
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """``images`` under an empty name, and the halves, if there are any, under theirs."""
+        return {"": self.images} | dict(zip(HALVES, self.halves or (), strict=False))
+
+    def with_parts(self, folder: Path, name: str) -> TiltSeries:
+        """The series with the files ``NAME.mrc`` and ``NAME_even.mrc``... for its parts."""
+        paths = [folder / f"{name}{part}.mrc" for part in self.parts]
+        stacks = [open_stack(path) for path in paths]
+        new = replace(self, work=stacks[0], work_path=paths[0])
+        if self.halves is None:
+            return new
+        return replace(new, halves=(stacks[1], stacks[2]), halves_paths=(paths[1], paths[2]))
 
     @property
     def frame(self) -> BinnedFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -54,13 +53,12 @@ class EraseFiducials(Protocol):
 
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
-        """Erase the gold of one series into ``NAME_noGold.mrc``."""
+        """Erase the gold of one series into ``NAME_noGold.mrc``; halves share its mask."""
         from concurrent.futures import ThreadPoolExecutor
         from contextlib import ExitStack
 
         from tiltwright.engine.fiducials.gold_fill import fill_gold
-        from tiltwright.engine.io.mrc import open_stack
-        from tiltwright.engine.io.mrc_write import MrcWriter
+        from tiltwright.engine.io.mrc_write import MrcWriter, written_type
 
         series: TiltSeries = inputs["tilt_series"]
         images, pixel = series.images, series.image_pixel_size_a
@@ -71,15 +69,17 @@ class EraseFiducials(Protocol):
                 f"at {pixel:g} Å/px; at least 2 px are needed"
             )
         probability = cls._probabilities(series, params, diameter, context)
-        kind = np.dtype(images.dtype).newbyteorder("=")
-        # MRC files have no plain unsigned bytes
-        kind = {np.dtype(np.uint8): np.dtype(np.int16)}.get(kind, kind)
-        path = context.folder / f"{series.name}_noGold.mrc"
+        parts, name = series.parts, f"{series.name}_noGold"
         count = np.zeros(series.n_views, np.int64)
         views = np.flatnonzero(series.used)
         with ExitStack() as files:
             label = ("Tiltwright: fiducials erased",)
-            writer = files.enter_context(MrcWriter(path, images.shape, kind, pixel, labels=label))
+            writers = [
+                files.enter_context(MrcWriter(
+                    context.folder / f"{name}{part}.mrc", stack.shape, written_type(stack.dtype),
+                    pixel, labels=label,
+                )) for part, stack in parts.items()
+            ]  # fmt: skip
             saved = files.enter_context(MrcWriter(
                 context.folder / f"{series.name}_gold_mask.mrc", images.shape, np.int8, pixel,
                 labels=("Tiltwright: 1 where fiducials were erased",),
@@ -87,12 +87,14 @@ class EraseFiducials(Protocol):
 
             def one(v: int) -> None:
                 context.monitor.check()
-                view, mask = np.asarray(images[v]), np.zeros(images.shape[1:], np.bool_)
+                mask = np.zeros(images.shape[1:], np.bool_)
                 if series.used[v]:
                     mask = probability(v) >= params.threshold
-                    view = fill_gold(view, mask, diameter, (params.seed, v))
                 count[v] = mask.sum()
-                writer.write(v, view.astype(kind))
+                for k, (writer, stack) in enumerate(zip(writers, parts.values(), strict=True)):
+                    # halves share the mask but no noise, which would correlate them
+                    seed = (params.seed, v, k) if k else (params.seed, v)
+                    writer.write(v, fill_gold(np.asarray(stack[v]), mask, diameter, seed))
                 if saved is not None:
                     saved.write(v, mask.astype(np.int8))
 
@@ -110,7 +112,7 @@ class EraseFiducials(Protocol):
             f"{series.name}: {part.mean():.2f} % of the pixels replaced ({part.min():.2f} to "
             f"{part.max():.2f} %)"
         )
-        return {"tilt_series": replace(series, work=open_stack(path), work_path=path)}
+        return {"tilt_series": series.with_parts(context.folder, name)}
 
     @staticmethod
     def _probabilities(series: TiltSeries, params: Any, diameter: float, context: Context) -> Any:
