@@ -223,19 +223,40 @@ def test_a_network_can_tell_where_gold_is(aligned, tmp_path, monkeypatch):
     torch.tensor = np.asarray
     asked = []
 
-    def predict_fiducial_mask(image, pixel_spacing, probability_threshold):
-        asked.append(pixel_spacing)
+    def predict_fiducial_mask(
+        image, pixel_spacing, probability_threshold, model_checkpoint_file=None
+    ):
+        asked.append((pixel_spacing, model_checkpoint_file))
         dark = ndimage.uniform_filter(image, 3) < 0.55 * np.median(image)
         probability = ndimage.binary_dilation(dark, iterations=2).astype(np.float32)
         return probability > probability_threshold, probability[None, None]
 
     predict.predict_fiducial_mask = predict_fiducial_mask
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "fidder", package)
-    monkeypatch.setitem(sys.modules, "fidder.predict", predict)
+    model, network = ModuleType("model"), tmp_path / "network.ckpt"
+    fetched = [OSError("no connection"), tmp_path / "elsewhere.ckpt", network]
+
+    def get_latest_checkpoint():
+        if isinstance(fetched[0], OSError):
+            raise fetched[0]
+        return fetched[0]
+
+    model.get_latest_checkpoint = get_latest_checkpoint
+    for name, module in (
+        ("torch", torch), ("fidder", package), ("fidder.predict", predict), ("fidder.model", model),
+    ):  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+    for words in ("no connection", "elsewhere.ckpt: there is no such"):
+        with pytest.raises(InputError, match=words):
+            EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
+        del fetched[0]
+    given = EraseFiducials.Params(method="fidder", network=str(tmp_path / "missing.ckpt"))
+    with pytest.raises(InputError, match=r"missing.ckpt: there is no such"):
+        EraseFiducials.run({"tilt_series": series}, given, Context(folder=tmp_path))
+    assert not list(tmp_path.iterdir())
+    network.write_bytes(b"weights")
     out = EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
     mask = open_stack(tmp_path / "s_gold_mask.mrc")[4] == 1
-    assert asked == [pytest.approx(11.04)] * series.n_views
+    assert asked == [(pytest.approx(11.04), network)] * series.n_views
     raw, clean = np.asarray(series.stack[4]), np.asarray(out["tilt_series"].images[4])
     assert 300 < mask.sum() < 5000
     assert (raw[mask] < 0.6 * np.median(raw)).mean() > 0.3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -30,6 +31,10 @@ class EraseFiducials(Protocol):
             "geometry", label="Method",
             help="geometry: the alignment's beads and detections. fidder: its neural network, if "
             "that package is installed.",
+        )  # fmt: skip
+        network: str = parameter(
+            "", label="Network file", path="file", shown_if={"method": "fidder"}, expert=True,
+            help="Checkpoint of fidder's network; empty is the one that the package has fetched.",
         )  # fmt: skip
         diameter_nm: float = parameter(
             10.0, label="Bead diameter", unit="nm", gt=0, imod="BetterRadius",
@@ -121,7 +126,7 @@ class EraseFiducials(Protocol):
         from tiltwright.engine.geometry.projection import ViewGeometry
 
         if params.method == "fidder":
-            return fidder_probabilities(series)
+            return fidder_probabilities(series, params.network)
         geometry = xyz = None
         alignment, used = series.alignment, series.used
         if alignment is not None:
@@ -145,35 +150,48 @@ class EraseFiducials(Protocol):
         return probability
 
 
-def fidder_probabilities(series: TiltSeries) -> Any:
+def fidder_probabilities(series: TiltSeries, network: str = "") -> Any:
     """Probabilities by the network of the package ``fidder``, view by view.
 
     Raises
     ------
     InputError
-        The package is not installed, or is one that we do not know.
+        The package is not installed, or is one that we do not know, or its network is missing.
     """
     import importlib
 
     try:
         torch = importlib.import_module("torch")
         predict = importlib.import_module("fidder.predict").predict_fiducial_mask
+        latest = importlib.import_module("fidder.model").get_latest_checkpoint
     except (ImportError, AttributeError) as exc:
         raise InputError(
             f"erase fiducials: the package fidder cannot be used ({exc}); install it, or choose "
             "the method geometry"
         ) from exc
+    try:
+        checkpoint = Path(network).expanduser() if network else Path(latest())
+    except Exception as exc:
+        # the package fetches it: no connection, no space, another version
+        raise InputError(
+            f"erase fiducials: fidder's network is not there and cannot be fetched ({exc}); give "
+            "the network file"
+        ) from exc
+    if not checkpoint.is_file():
+        raise InputError(f"erase fiducials: {checkpoint}: there is no such network file")
 
     def probability(v: int) -> npt.NDArray[np.float32]:
         view = torch.tensor(np.asarray(series.images[v], np.float32))
         try:
             found = predict(
-                image=view, pixel_spacing=series.image_pixel_size_a, probability_threshold=0.5
-            )[1]
+                image=view, pixel_spacing=series.image_pixel_size_a, probability_threshold=0.5,
+                model_checkpoint_file=checkpoint,
+            )[1]  # fmt: skip
+            found = found.detach().cpu() if hasattr(found, "detach") else found
+            flat = np.asarray(found, np.float32).reshape(-1, *view.shape[-2:])
         except Exception as exc:
-            # whatever a foreign network raises: no weights, no memory, another version
+            # whatever a foreign network raises: no memory, another version
             raise DataError(f"erase fiducials: fidder failed in view {v + 1}: {exc}") from exc
-        flat = np.asarray(found, np.float32).reshape(-1, *view.shape[-2:])
         values: npt.NDArray[np.float32] = flat[0]
         return values
 
