@@ -194,8 +194,10 @@ def test_erased_patches_are_marked_counted_and_hidden(make_viewer, qtbot, tmp_pa
     qtbot.keyClick(view, KEY.Key_P, SHIFT)
     assert view.layer("patches") == ()
     assert "erased" not in view._caption[0]
+    assert viewer.patches_button.isVisible()
     viewer.set_series(make_series())
     assert not viewer.patches_action.isEnabled()
+    assert not viewer.patches_button.isVisible()
 
 
 def test_the_tilt_axis_stands_upright_when_interpolated(make_viewer, qtbot):

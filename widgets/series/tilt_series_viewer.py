@@ -131,6 +131,7 @@ class TiltSeriesViewer(QWidget):
         self.beads_action.setEnabled(model is not None)
         self.images.set_series(series, model, other)
         self.patches_action.setEnabled(self.images.patches is not None)
+        self.patches_button.setVisible(self.images.patches is not None)
         self.navigation.set_count(n)
         self.position.setText("")
         self.suspects.refresh()
@@ -253,9 +254,10 @@ class TiltSeriesViewer(QWidget):
         top.addWidget(QLabel("Compare", self))
         top.addWidget(self.compare)
         top.addStretch(1)
-        layers = (self.axis_action, self.beads_action, self.patches_action)
-        for action in (*layers, self.invert_action, self.fit_action):
+        self.patches_button = button(self.patches_action, self)
+        for action in (self.axis_action, self.beads_action, self.invert_action, self.fit_action):
             top.addWidget(button(action, self))
+        top.insertWidget(top.count() - 2, self.patches_button)
         last.addWidget(self.levels, 1)
         last.addWidget(button(self.auto_action, self))
         last.addWidget(button(self.fixed_action, self))
