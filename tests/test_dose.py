@@ -12,7 +12,13 @@ from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.protocols.base import Context
 from tiltwright.engine.protocols.dose_filter import DoseFilter
 from tiltwright.engine.simulate.series import SeriesSpec, write_series
-from tiltwright.engine.stack.dose import OPTIMAL, attenuation, critical_dose, filter_dose
+from tiltwright.engine.stack.dose import (
+    OPTIMAL,
+    attenuation,
+    critical_dose,
+    filter_dose,
+    noise_gain,
+)
 
 
 def test_critical_dose_as_published():
@@ -54,6 +60,47 @@ def test_a_wave_is_damped_by_the_formula(shape, period):
     inner = (slice(40, 41), slice(40, -40))
     gain = (got[inner] * wave[inner]).sum() / (wave[inner] ** 2).sum()
     assert gain == pytest.approx(float(attenuation(k, dose, 3.0)), abs=0.02)
+
+
+def test_noise_of_a_series_keeps_its_power():
+    own, end = np.full(12, 3.0), 3.0 * np.arange(1, 13)
+    k = np.linspace(0, 0.25 * np.sqrt(2), 4000)
+    gain = noise_gain(k, end, own)
+    kept = np.mean([(attenuation(k, e, 3.0) * gain) ** 2 for e in end], 0)
+    np.testing.assert_allclose(kept, 1, rtol=1e-9)
+    assert (noise_gain(k[1:], [900.0], [3.0]) == 0).any()  # nothing of a late view passes
+    rng = np.random.default_rng(3)
+    noise = rng.standard_normal((12, 96, 96)).astype(np.float32)
+    plain, restored = (
+        np.array([filter_dose(n, 2.0, e, 3.0, gain=g) for n, e in zip(noise, end, strict=True)])
+        for g in (None, (k, gain))
+    )
+    assert plain.var() < 0.8
+    assert restored.var() == pytest.approx(1, abs=0.03)
+
+
+def test_doses_before_the_views_are_the_microscopes_own(tmp_path):
+    """A view that is not in the stack has damaged the others, too; zeros are not believed."""
+    spec = SeriesSpec(n_views=7, nx=96, ny=80, n_beads=2, n_vesicles=1, pixel_size_a=4.0)
+    paths = write_series(spec, tmp_path, "s")
+    series = load_tilt_series(paths["stack"], tilt_angles=paths["rawtlt"])
+    by_sum = series.accumulated_dose()
+    np.testing.assert_allclose(by_sum, 3.0 * series.order)
+    text = paths["mdoc"].read_text()
+    kept = [line for line in text.splitlines() if not line.startswith("PriorRecordDose")]
+    for first, expected in ((6.0, by_sum + 6), (None, by_sum)):
+        lines, view = [], 0
+        for line in kept:
+            lines.append(line)
+            if line.startswith("[ZValue"):
+                prior = 0.0 if first is None else first + 3.0 * (series.order[view] - 1)
+                lines.append(f"PriorRecordDose = {prior}")
+                view += 1
+        paths["mdoc"].write_text("\n".join(lines) + "\n")
+        again = load_tilt_series(paths["stack"], tilt_angles=paths["rawtlt"])
+        np.testing.assert_allclose(again.accumulated_dose(), expected)
+        fixed = DoseFilter.doses(again, DoseFilter.Params(dose_per_view=2.0))[1]
+        np.testing.assert_allclose(fixed, 2.0 * series.order)
 
 
 def test_mean_stays_and_bad_values_are_named():

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from gold_streaks import reconstruct, sites_in, streak_energy
+from scipy import ndimage
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.fiducials.gold_fill import fill_gold
@@ -95,22 +97,75 @@ def test_half_of_the_beads_are_found_beside_the_alignment(aligned):
 
 
 def test_threshold_and_reach_of_the_probability():
-    sites = GoldSites(np.array([[20.0, 20.0], [-30.0, 5.0], [39.5, 39.0]]), np.array([1.0, 1, 0.4]))
-    p = gold_probability((40, 40), sites, 10.0)
+    xy = np.array([[20.0, 20.0], [-30.0, 5.0], [39.5, 39.0]])
+    sites = GoldSites(xy, np.array([1.0, 1, 0.4]), np.full(3, 10.0))
+    p = gold_probability((40, 40), sites)
     away = distances((40, 40), sites.xy[[0, 2]])
     assert p.max() <= 1
     assert p.min() == 0
     assert np.all(away[p > 0] <= 7)
-    assert p[20, 25] > 0.9 > p[20, 26] - 1e-3 > 0.4
+    assert p[20, 26] > 0.7 > 0.3 > p[20, 27] > 0.2
+    assert p[20, 25] > 0.95
     assert p[39, 39] == pytest.approx(0.4, abs=0.01)
     counts = [(p >= t).sum() for t in (0.1, 0.5, 0.9)]
     assert counts == sorted(counts, reverse=True)
 
 
+def test_streaks_vanish_from_the_tomogram(aligned, tmp_path):
+    """The excess of their energy over that of the same series without gold."""
+    series, _ = aligned
+    made = simulate_series(SPEC)
+    xyz, made.beads_xy = made.beads_xyz, made.beads_xy[:0]
+    bare = replace(series, stack=np.stack([made.view(v) for v in range(SPEC.n_views)]))
+    out = EraseFiducials.run(
+        {"tilt_series": series}, EraseFiducials.Params(), Context(folder=tmp_path)
+    )
+    d = 100 / 11.04
+    energy = []
+    for k, one in enumerate([series, out["tilt_series"], bare]):
+        volume = reconstruct(one, tmp_path / f"{k}.mrc", 200)
+        sites = sites_in(volume.shape, xyz, 3 * d + 1)
+        energy.append(streak_energy(volume, sites, d / 2 + 2, 3 * d, d / 2).mean())
+    raw, clean, without = energy
+    print(len(sites), energy, (clean - without) / (raw - without))
+    assert len(sites) >= 6
+    assert raw > 1.3 * without
+    assert abs(clean - without) < 0.1 * (raw - without)
+
+
+def test_a_small_bead_beside_another_is_found(aligned):
+    """It is no peak of its own while the large one is there; an edge of a vesicle is none."""
+    series, beads = aligned
+    made = simulate_series(SPEC)
+    geometry, middle = series.alignment.geometry(), (np.array([SPEC.nx, SPEC.ny]) - 1) / 2
+    at = geometry.project(made.beads_xyz[:2] + np.array([9.0, 3.0, 0.0])) + middle
+    stack = np.array(series.stack, np.float64)
+    y, x = np.mgrid[: SPEC.ny, : SPEC.nx]
+    for v in range(SPEC.n_views):
+        for p in at[:, v]:
+            chord = 2 * np.sqrt(np.maximum(2.6**2 - (x - p[0]) ** 2 - (y - p[1]) ** 2, 0))
+            stack[v] *= np.exp(-0.09 * 1.104 * chord)
+    sites = find_gold(
+        stack.astype(np.int16), 100 / 11.04, series.used, geometry=geometry,
+        xyz=series.alignment.fit.xyz,
+    )  # fmt: skip
+    seen = false = 0
+    inside = np.all((at > 12) & (at < [SPEC.nx - 13, SPEC.ny - 13]), 2)
+    for v in range(SPEC.n_views):
+        sure = sites[v].xy[sites[v].confidence == 1]
+        away = np.hypot(*(at[:, v][:, None] - sure[None]).transpose(2, 0, 1))
+        seen += int((away.min(1) < 1.5)[inside[:, v]].sum())
+        small = sites[v].diameter_px < 9
+        gold = np.concatenate([at[:, v], beads[v]])
+        away = np.hypot(*(sites[v].xy[small][:, None] - gold[None]).transpose(2, 0, 1))
+        false += int((away.min(1) > 3).sum())
+    print(seen, inside.sum(), false)
+    assert seen > 0.9 * inside.sum()
+    assert false == 0
+
+
 def test_filling_has_the_power_of_its_surroundings():
     rng = np.random.default_rng(3)
-    from scipy import ndimage
-
     noise = ndimage.gaussian_filter(rng.standard_normal((300, 300)), 1.2, mode="wrap")
     image = (500 + 40 * noise / noise.std()).astype(np.float32)
     image += np.linspace(0, 300, 300, dtype=np.float32)
@@ -168,18 +223,42 @@ def test_a_network_can_tell_where_gold_is(aligned, tmp_path, monkeypatch):
     torch.tensor = np.asarray
     asked = []
 
-    def predict_fiducial_mask(image, pixel_spacing, probability_threshold):
-        asked.append(pixel_spacing)
-        probability = (image < 0.6 * np.median(image)).astype(np.float32)
+    def predict_fiducial_mask(
+        image, pixel_spacing, probability_threshold, model_checkpoint_file=None
+    ):
+        asked.append((pixel_spacing, model_checkpoint_file))
+        dark = ndimage.uniform_filter(image, 3) < 0.55 * np.median(image)
+        probability = ndimage.binary_dilation(dark, iterations=2).astype(np.float32)
         return probability > probability_threshold, probability[None, None]
 
     predict.predict_fiducial_mask = predict_fiducial_mask
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    monkeypatch.setitem(sys.modules, "fidder", package)
-    monkeypatch.setitem(sys.modules, "fidder.predict", predict)
+    model, network = ModuleType("model"), tmp_path / "network.ckpt"
+    fetched = [OSError("no connection"), tmp_path / "elsewhere.ckpt", network]
+
+    def get_latest_checkpoint():
+        if isinstance(fetched[0], OSError):
+            raise fetched[0]
+        return fetched[0]
+
+    model.get_latest_checkpoint = get_latest_checkpoint
+    for name, module in (
+        ("torch", torch), ("fidder", package), ("fidder.predict", predict), ("fidder.model", model),
+    ):  # fmt: skip
+        monkeypatch.setitem(sys.modules, name, module)
+    for words in ("no connection", "elsewhere.ckpt: there is no such"):
+        with pytest.raises(InputError, match=words):
+            EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
+        del fetched[0]
+    given = EraseFiducials.Params(method="fidder", network=str(tmp_path / "missing.ckpt"))
+    with pytest.raises(InputError, match=r"missing.ckpt: there is no such"):
+        EraseFiducials.run({"tilt_series": series}, given, Context(folder=tmp_path))
+    assert not list(tmp_path.iterdir())
+    network.write_bytes(b"weights")
     out = EraseFiducials.run({"tilt_series": series}, params, Context(folder=tmp_path))
-    assert asked == [pytest.approx(11.04)] * series.n_views
+    mask = open_stack(tmp_path / "s_gold_mask.mrc")[4] == 1
+    assert asked == [(pytest.approx(11.04), network)] * series.n_views
     raw, clean = np.asarray(series.stack[4]), np.asarray(out["tilt_series"].images[4])
-    dark = raw < 0.6 * np.median(raw)
-    assert (clean[dark] < 0.6 * np.median(raw)).mean() < 0.06
-    np.testing.assert_array_equal(clean[~dark], raw[~dark])
+    assert 300 < mask.sum() < 5000
+    assert (raw[mask] < 0.6 * np.median(raw)).mean() > 0.3
+    assert (clean[mask] < 0.6 * np.median(raw)).mean() < 0.06
+    np.testing.assert_array_equal(clean[~mask], raw[~mask])

@@ -33,6 +33,7 @@ class Colours:
     current: str = "#ffe600"
     residual: str = "#ff4436"
     axis: str = "#38b6ff"
+    erased: str = "#ff9d3b"
 
 
 DARK = Colours(

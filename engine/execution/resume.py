@@ -118,7 +118,10 @@ class Steps:
             return thing
         if thing.work_path is not None and thing.work_path.parent == self.output:
             return thing
-        return replace(thing, work=None, work_path=None, binning=1)
+        return replace(
+            thing, work=None, work_path=None, binning=1, halves=None, halves_paths=None,
+            erased_path=None,
+        )  # fmt: skip
 
     def recall(self, key: str, identity: str, series: TiltSeries) -> dict[str, Any] | None:
         """The kept outputs of a step if they are of just this, untouched; else None.
@@ -137,8 +140,10 @@ class Steps:
                 thing = load(record, place)
                 if isinstance(thing, TiltSeries) and thing.work is None:
                     thing = replace(
-                        thing, work=series.work, work_path=series.work_path, binning=series.binning
-                    )
+                        thing, work=series.work, work_path=series.work_path,
+                        binning=series.binning, halves=series.halves,
+                        halves_paths=series.halves_paths, erased_path=series.erased_path,
+                    )  # fmt: skip
                 made[port] = thing
             return made
         except _DAMAGED:

@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.fiducials.detect import Detections, Images, detect_all
+from tiltwright.engine.fiducials.detect import Detections, Images, detect_all, detect_beads
 from tiltwright.engine.fiducials.discover import discover
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.progress import SILENT, Monitor
 
 _EDGE_PX = 0.4
-"""How quickly the probability falls at a bead's edge; it is one half 1 px outside of it."""
+"""How quickly the probability falls outside of a bead."""
+_HALF_PX = 1.5
+"""So far outside of a bead the probability is one half: its bright Fresnel fringe streaks too."""
 _BEYOND_PX = 2.0
 """Nothing farther than this outside of a bead is ever taken for gold."""
 _DOUBTFUL_SCORE = 10.0
 """Score at which a detection that only one view has is as likely gold as not."""
+_SMALL = 0.5
+"""Beads of so much of the diameter are looked for when the others are out of the way."""
+_GOLDEN = 0.65
+"""These must be so dark, as a part of the first ten of the view, or they are grains of carbon."""
+_ROUND = 0.5
+"""So much of their depth they must have in every direction, or they are a piece of an edge."""
 
 
 @dataclass(frozen=True)
 class GoldSites:
-    """Beads of one view: ``xy`` (n, 2) index coordinates, ``confidence`` (n,) from 0 to 1."""
+    """Beads of one view.
+
+    Attributes
+    ----------
+    xy : (n, 2)
+        Index coordinates.
+    confidence : (n,)
+        From 0 to 1.
+    diameter_px : (n,)
+    """
 
     xy: Floats
     confidence: Floats
+    diameter_px: Floats
+
+    def with_more(self, xy: Floats, diameter_px: float) -> GoldSites:
+        """These and certain beads at ``xy`` (n, 2)."""
+        return GoldSites(
+            np.concatenate([self.xy, xy]),
+            np.concatenate([self.confidence, np.ones(len(xy))]),
+            np.concatenate([self.diameter_px, np.full(len(xy), diameter_px)]),
+        )
+
+
+_NOTHING = Detections(np.zeros((0, 2)), np.zeros(0), np.zeros(0))
 
 
 def find_gold(
@@ -45,7 +75,8 @@ def find_gold(
     """Find the gold in every view of ``stack`` ``(n_views, ny, nx)``.
 
     A bead that many views see, tracked or found here, is certain in all of them, also where it
-    is too faint to be detected. What only one view has is believed by its score.
+    is too faint to be detected. Where many views still see one when those are taken out, it is a
+    smaller one or the lesser of a pair. What only one view has is believed by its score.
 
     Parameters
     ----------
@@ -69,68 +100,130 @@ def find_gold(
         raise InputError(f"erase fiducials: {len(used)} marks or another geometry for {n} views")
     middle = np.array([(nx - 1) / 2, (ny - 1) / 2])
     found = detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
-    nothing = Detections(np.zeros((0, 2)), np.zeros(0), np.zeros(0))
-    found = [d if u else nothing for d, u in zip(found, used, strict=True)]
-    known = np.zeros((0, n, 2))
-    if geometry is not None:
-        known = _beads_in_space(found, geometry, used, xyz, middle, diameter_px, depth_px, monitor)
-    return [_sites(known[: len(known) * bool(used[v]), v], found[v], diameter_px) for v in range(n)]
+    found = [d if u else _NOTHING for d, u in zip(found, used, strict=True)]
+    if geometry is None:
+        return [_sites(np.zeros((0, 2)), d, diameter_px) for d in found]
 
-
-def _beads_in_space(
-    found: list[Detections], geometry: ViewGeometry, used: npt.NDArray[np.bool_],
-    xyz: Floats | None, middle: Floats, diameter_px: float, depth_px: float, monitor: Monitor,
-) -> Floats:  # fmt: skip
-    """Index positions in every view of beads that several views agree upon, (n, n_views, 2)."""
-    points = np.zeros((0, 3)) if xyz is None else xyz[np.isfinite(xyz).all(1)]
-    known = geometry.project(points) + middle
-    free = []
-    for v, detections in enumerate(found):
-        away = np.hypot(*(detections.xy[:, None] - known[None, :, v]).transpose(2, 0, 1))
-        far = away.min(1, initial=np.inf) > 0.5 * diameter_px
-        free.append(detections.xy[far] - middle)
     views = np.flatnonzero(used)
     half = np.abs(middle) + diameter_px
 
-    def wanted(predicted: Floats) -> float:
-        inside = (np.abs(predicted) < half).all(1) & used
-        return 0.4 * float(inside.sum())
+    def agreed(known: Floats, found: list[Detections], depth_px: float) -> Floats:
+        """Points in space that detections beside the ``known`` of several views agree upon."""
+        at = geometry.project(known) + middle
+        free = []
+        for v, d in enumerate(found):
+            far = _apart(d.xy, at[:, v]).min(1, initial=np.inf) > 0.5 * diameter_px
+            free.append(d.xy[far] - middle)
 
-    more = discover(
-        free, geometry, views, max(3, min(5, len(views) // 2)), 0.35 * diameter_px,
-        depth_px or middle[0] / 3, wanted, monitor,
-    )  # fmt: skip
-    extra = np.array([place for _, place in more]).reshape(-1, 3)
-    return np.concatenate([known, geometry.project(extra) + middle])
+        def wanted(predicted: Floats) -> float:
+            return 0.4 * float(((np.abs(predicted) < half).all(1) & used).sum())
+
+        more = discover(
+            free, geometry, views, max(3, min(5, len(views) // 2)), 0.35 * diameter_px,
+            depth_px, wanted, monitor,
+        )  # fmt: skip
+        return np.array([place for _, place in more]).reshape(-1, 3)
+
+    beads = np.zeros((0, 3)) if xyz is None else xyz[np.isfinite(xyz).all(1)]
+    beads = np.concatenate([beads, agreed(beads, found, depth_px or middle[0] / 3)])
+    known = geometry.project(beads) + middle
+    first = [
+        _sites(known[: len(known) * bool(used[v]), v], found[v], diameter_px) for v in range(n)
+    ]
+
+    small_px = _SMALL * diameter_px
+    if small_px < 2:
+        return first
+
+    def look_again(v: int) -> Detections:
+        monitor.check()
+        if not used[v]:
+            return _NOTHING
+        view = np.asarray(stack[v])
+        gold = detect_beads(view, small_px, light=light).contrast[:10]
+        covered = _covered(view, first[v])
+        rest = detect_beads(covered, small_px, light=light)
+        keep = rest.contrast > (_GOLDEN * float(np.median(gold)) if len(gold) else np.inf)
+        keep &= _round(covered, rest.xy, small_px)
+        return Detections(rest.xy[keep], rest.score[keep], rest.contrast[keep])
+
+    small: list[Detections] = []
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        for seen in pool.map(look_again, range(n)):
+            small.append(seen)
+            monitor.step(len(small), n, "detecting beads beside others")
+    depth = float(np.abs(beads[:, 2]).max(initial=0)) + diameter_px
+    hidden = geometry.project(agreed(np.zeros((0, 3)), small, depth)) + middle
+    for v in views:
+        at = _centred(hidden[:, v], small[v], diameter_px)[0]
+        first[v] = first[v].with_more(at, small_px)
+    return first
 
 
-def _sites(known: Floats, detections: Detections, diameter_px: float) -> GoldSites:
-    """Beads of one view: those known in space, where they are seen, and the rest of what is."""
-    xy = known.copy()
-    lone = np.ones(len(detections.xy), np.bool_)
+def _apart(a: Floats, b: Floats) -> Floats:
+    distance: Floats = np.hypot(*(a[:, None] - b[None]).transpose(2, 0, 1))
+    return distance
+
+
+def _centred(
+    known: Floats, detections: Detections, diameter_px: float
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Where the ``known`` beads of a view are seen, and which detections are none of them."""
+    xy, lone = known.copy(), np.ones(len(detections.xy), np.bool_)
     if len(known) and len(lone):
-        away = np.hypot(*(known[:, None] - detections.xy[None]).transpose(2, 0, 1))
+        away = _apart(known, detections.xy)
         nearest = away.argmin(1)
         seen = away[np.arange(len(known)), nearest] < 0.35 * diameter_px
         xy[seen] = detections.xy[nearest[seen]]
         lone = away.min(0) > 0.5 * diameter_px
+    return xy, lone
+
+
+def _sites(known: Floats, detections: Detections, diameter_px: float) -> GoldSites:
+    """Beads of one view: those known in space, where they are seen, and the rest of what is."""
+    xy, lone = _centred(known, detections, diameter_px)
     score = detections.score[lone]
     confidence = np.concatenate([np.ones(len(xy)), score / (score + _DOUBTFUL_SCORE)])
-    return GoldSites(np.concatenate([xy, detections.xy[lone]]), confidence)
+    xy = np.concatenate([xy, detections.xy[lone]])
+    return GoldSites(xy, confidence, np.full(len(xy), diameter_px))
 
 
-def gold_probability(
-    shape: tuple[int, int], sites: GoldSites, diameter_px: float
-) -> npt.NDArray[np.float32]:
+def _covered(view: npt.NDArray[np.generic], sites: GoldSites) -> npt.NDArray[np.float32]:
+    """A copy of a view whose beads are hidden by the mean around each."""
+    out = np.array(view, np.float32)
+    mask = gold_probability(out.shape, sites) > 0
+    for (x, y), diameter in zip(sites.xy, sites.diameter_px, strict=True):
+        half = int(diameter) + 2
+        rows, columns = (slice(max(0, int(c) - half), max(0, int(c) + half + 1)) for c in (y, x))
+        part, hidden = out[rows, columns], mask[rows, columns]
+        if hidden.any() and not hidden.all():
+            part[hidden] = part[~hidden].mean()
+    return out
+
+
+def _round(view: npt.NDArray[np.float32], xy: Floats, reach_px: float) -> npt.NDArray[np.bool_]:
+    """Whether the grey value changes from ``xy`` (n, 2) to ``reach_px`` away all round."""
+    from scipy import ndimage
+
+    smooth = ndimage.gaussian_filter(view, 1.0)
+    turn = np.arange(8) * np.pi / 4
+    ring = xy[:, None] + reach_px * np.stack([np.cos(turn), np.sin(turn)], 1)
+    both = [ndimage.map_coordinates(smooth, p.T[::-1], order=1, mode="nearest") for p in (xy, ring)]
+    depth = both[1].T - both[0][:, None]
+    usual = np.median(depth, axis=1, keepdims=True)
+    allround: npt.NDArray[np.bool_] = (depth * np.sign(usual) > _ROUND * np.abs(usual)).all(1)
+    return allround
+
+
+def gold_probability(shape: tuple[int, ...], sites: GoldSites) -> npt.NDArray[np.float32]:
     """Probability that a pixel shows gold, ``(ny, nx)``, 0 to 1.
 
-    At a certain bead it is one half 1 px outside of its radius and 0 from 2 px on.
+    At a certain bead it is one half 1.5 px outside of its radius and 0 from 2 px on.
     """
     ny, nx = shape
     out = np.zeros(shape, np.float32)
-    radius = diameter_px / 2
-    reach = radius + _BEYOND_PX
-    for (x, y), sure in zip(sites.xy, sites.confidence, strict=True):
+    for (x, y), sure, diameter in zip(sites.xy, sites.confidence, sites.diameter_px, strict=True):
+        reach = diameter / 2 + _BEYOND_PX
         rows = slice(max(0, int(np.ceil(y - reach))), max(0, min(ny, int(y + reach) + 1)))
         columns = slice(max(0, int(np.ceil(x - reach))), max(0, min(nx, int(x + reach) + 1)))
         part = out[rows, columns]
@@ -139,6 +232,6 @@ def gold_probability(
             indexing="ij",
         ))  # fmt: skip
         if part.size:
-            here = sure / (1 + np.exp((r - radius - 1) / _EDGE_PX))
+            here = sure / (1 + np.exp((r - diameter / 2 - _HALF_PX) / _EDGE_PX))
             np.maximum(part, np.where(r <= reach, here, 0), out=part)
     return out

@@ -20,6 +20,17 @@ from tiltwright.engine.io.atomic import atomic_path, file_error
 _MODES = {"int8": 0, "int16": 1, "float32": 2, "uint16": 6, "float16": 12}
 
 
+def written_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """A type of MRC files that holds the values of ``dtype``: its own, if there is one.
+
+    The files have no plain unsigned bytes: these become int16.
+    """
+    native = dtype.newbyteorder("=")
+    if native.name in _MODES:
+        return native
+    return np.dtype(np.int16 if native == np.uint8 else np.float32)
+
+
 class MrcWriter:
     """Write a stack of shape ``(nz, ny, nx)``, parts of sections in any order.
 

@@ -13,12 +13,15 @@ import numpy.typing as npt
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.frames import load_frames_mdoc
 from tiltwright.engine.io.mdoc import Mdoc, read_mdoc
+from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.io.stack import StackInfo, open_image_stack
 from tiltwright.engine.io.text import read_angles
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.stack.frame import BinnedFrame
 
 Bools = npt.NDArray[np.bool_]
+HALVES = ("_even", "_odd")
+"""What the names of stacks of half of the frames end with."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class TiltSeries:
     order_known : bool
     dose : (n_views,) float64, optional, read-only
         Electrons per square angstrom of each view alone.
+    prior_dose : (n_views,) float64, optional, read-only
+        Electrons per square angstrom before each view, as the microscope counted them: with
+        those of views that are not in the stack.
     suspect : mapping
         View (0-based) to the reason why a step leaves it out.
     work : optional
@@ -57,6 +63,12 @@ class TiltSeries:
         Of the microscope, for the CTF.
     ctf_corrected : bool
         Whether the CTF of ``work`` is corrected.
+    erased_path : Path, optional
+        List of the patches that were erased from the views, raw pixels.
+    halves : (even, odd), optional
+        Stacks like ``images`` of the even and the odd frames of each view.
+    halves_paths : (Path, Path), optional
+        Where they lie; ``None`` while they are in memory only.
     """
 
     path: Path
@@ -80,6 +92,10 @@ class TiltSeries:
     cs_mm: float = 2.7
     amplitude_contrast: float = 0.1
     ctf_corrected: bool = False
+    prior_dose: npt.NDArray[np.float64] | None = None
+    erased_path: Path | None = None
+    halves: tuple[Any, Any] | None = None
+    halves_paths: tuple[Path, Path] | None = None
 
     def __post_init__(self) -> None:
         """Fill in what can be derived."""
@@ -90,7 +106,14 @@ class TiltSeries:
             object.__setattr__(self, "order", np.arange(1, n + 1))
         if not len(self.kept):
             object.__setattr__(self, "kept", np.zeros(n, np.bool_))
-        for array in (self.tilt_deg, self.excluded, self.kept, self.order, self.dose):
+        for array in (
+            self.tilt_deg,
+            self.excluded,
+            self.kept,
+            self.order,
+            self.dose,
+            self.prior_dose,
+        ):
             if array is not None:
                 array.flags.writeable = False
 
@@ -108,6 +131,20 @@ class TiltSeries:
     def images(self) -> Any:
         """The stack that the next step works on."""
         return self.stack if self.work is None else self.work
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """``images`` under an empty name, and the halves, if there are any, under theirs."""
+        return {"": self.images} | dict(zip(HALVES, self.halves or (), strict=False))
+
+    def with_parts(self, folder: Path, name: str) -> TiltSeries:
+        """The series with the files ``NAME.mrc`` and ``NAME_even.mrc``... for its parts."""
+        paths = [folder / f"{name}{part}.mrc" for part in self.parts]
+        stacks = [open_stack(path) for path in paths]
+        new = replace(self, work=stacks[0], work_path=paths[0])
+        if self.halves is None:
+            return new
+        return replace(new, halves=(stacks[1], stacks[2]), halves_paths=(paths[1], paths[2]))
 
     @property
     def frame(self) -> BinnedFrame:
@@ -128,9 +165,14 @@ class TiltSeries:
         return out
 
     def accumulated_dose(self) -> npt.NDArray[np.float64] | None:
-        """Dose before and with each view, ``(n_views,)``; ``None`` without dose or order."""
+        """Dose before and with each view, ``(n_views,)``; ``None`` without dose or order.
+
+        What the microscope counted, else the sum over the views taken before.
+        """
         if self.dose is None or not self.order_known:
             return None
+        if self.prior_dose is not None:
+            return self.prior_dose + self.dose
         return np.array([self.dose[self.order <= k].sum() for k in self.order])
 
     def image_transforms(self) -> npt.NDArray[np.float64]:
@@ -251,21 +293,30 @@ def load_tilt_series(
         if not 1 <= view <= n_views:
             raise InputError(f"--exclude {view}: the series has views 1 to {n_views}")
         excluded[view - 1] = True
-    rank, dose = _acquisition(notes, n_views)
+    rank, dose, prior = _acquisition(notes, n_views)
     if frames is not None:
-        rank, dose = frames.acquisition_order, frames.dose
+        rank, dose, prior = frames.acquisition_order, frames.dose, frames.prior_dose
     return TiltSeries(
         path, stack, angles, float(axis), float(pixel), excluded, info.origin,
         order=np.arange(1, n_views + 1) if rank is None else rank + 1,
-        order_known=rank is not None, dose=dose,
+        order_known=rank is not None, dose=dose, prior_dose=_believed(prior, dose, rank),
     )  # fmt: skip
 
 
-def _acquisition(notes: Mdoc | None, n_views: int) -> tuple[Any, Any]:
-    """Rank by time and dose of each view from an mdoc that has as many sections."""
+def _acquisition(notes: Mdoc | None, n_views: int) -> tuple[Any, Any, Any]:
+    """Rank by time, dose and prior dose of each view from an mdoc that has as many sections."""
     if notes is None or len(notes.sections) != n_views:
-        return None, None
-    return notes.acquisition_order, notes.doses
+        return None, None, None
+    return notes.acquisition_order, notes.doses, notes.prior_doses
+
+
+def _believed(prior: Any, dose: Any, rank: Any) -> Any:
+    """The prior doses if each holds that of the view before; some programs write zeros."""
+    if prior is None or dose is None or rank is None:
+        return None
+    order = np.argsort(rank)
+    grown = np.diff(prior[order]) >= 0.9 * dose[order][:-1]
+    return prior if np.isfinite(prior).all() and prior.min() >= 0 and grown.all() else None
 
 
 def _mdoc_of(path: Path, mdoc: Path | None) -> Mdoc | None:

@@ -18,7 +18,7 @@ from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.frames import FrameStack
 from tiltwright.engine.io.hashes import file_hash, value_hash
 from tiltwright.engine.io.mrc import open_stack
-from tiltwright.engine.io.mrc_write import MrcWriter
+from tiltwright.engine.io.mrc_write import MrcWriter, written_type
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.ctf_table import CtfTable, read_table, write_table
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
@@ -29,7 +29,7 @@ from tiltwright.engine.model.files import (
     write_alignment,
     write_model,
 )
-from tiltwright.engine.model.tilt_series import TiltSeries, open_raw
+from tiltwright.engine.model.tilt_series import HALVES, TiltSeries, open_raw
 from tiltwright.engine.model.tomogram import Tomogram
 from tiltwright.engine.progress import SILENT, Monitor
 
@@ -112,29 +112,37 @@ def _save_series(
         "voltage_kv": series.voltage_kv, "cs_mm": series.cs_mm,
         "amplitude_contrast": series.amplitude_contrast, "ctf_corrected": series.ctf_corrected,
     }  # fmt: skip
+    if series.prior_dose is not None:
+        record["prior_dose"] = series.prior_dose.tolist()
     if isinstance(series.stack, FrameStack):
         record["views"] = [place.name(path) for path in series.stack.paths]
     if series.work is not None:
-        path = series.work_path
-        if path is None:
-            path = place.own / f"{series.name}_pre.mrc"
-            work = series.work
-            kind = _written_type(work.dtype)
-            with MrcWriter(path, work.shape, kind, series.image_pixel_size_a) as writer:
-                for v in range(len(work)):
-                    monitor.step(v, len(work), "writing the images")
-                    writer.write(v, work[v])
-        record["work"] = place.name(path)
+        record["work"] = place.name(
+            series.work_path or _write_images(series, series.work, "", place, monitor)
+        )
+    if series.halves is not None:
+        paths = series.halves_paths or [
+            _write_images(series, half, part, place, monitor)
+            for half, part in zip(series.halves, HALVES, strict=True)
+        ]
+        record["halves"] = [place.name(path) for path in paths]
+    if series.erased_path is not None:
+        record["erased"] = place.name(series.erased_path)
     if series.alignment is not None:
         record["alignment"] = _save_alignment(series, model, place)
     return record
 
 
-def _written_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """A type of MRC files that holds the values of ``dtype``."""
-    if dtype.kind in "iu" and dtype.itemsize <= 2:
-        return np.dtype(np.int16) if dtype.itemsize == 1 else dtype
-    return np.dtype(np.float32)
+def _write_images(
+    series: TiltSeries, images: Any, part: str, place: Place, monitor: Monitor
+) -> Path:
+    path = place.own / f"{series.name}_pre{part}.mrc"
+    kind = written_type(images.dtype)
+    with MrcWriter(path, images.shape, kind, series.image_pixel_size_a) as writer:
+        for v in range(len(images)):
+            monitor.step(v, len(images), "writing the images")
+            writer.write(v, images[v])
+    return path
 
 
 def _save_alignment(series: TiltSeries, model: FiducialModel | None, place: Place) -> Record:
@@ -206,8 +214,8 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
     stack = open_raw(path)[0] if views is None else FrameStack([place.path(v) for v in views])
     if len(stack) != len(r["tilt_deg"]):
         raise InputError(f"{path}: has {len(stack)} views now, {len(r['tilt_deg'])} when imported")
-    per_view = [r[key] for key in ("excluded", "kept", "order", "dose") if r[key] is not None]
-    if any(len(values) != len(stack) for values in per_view):
+    per_view = [r.get(key) for key in ("excluded", "kept", "order", "dose", "prior_dose")]
+    if any(len(values) != len(stack) for values in per_view if values is not None):
         raise InputError(f"{place.own}: a damaged record of {r['name']} (not one value per view)")
     work = None if r["work"] is None else place.path(r["work"])
     series = TiltSeries(
@@ -219,7 +227,14 @@ def _load_series(r: Mapping[str, Any], place: Place) -> TiltSeries:
         None if work is None else open_stack(work), work, r["binning"], None,
         r.get("voltage_kv", 300.0), r.get("cs_mm", 2.7), r.get("amplitude_contrast", 0.1),
         r.get("ctf_corrected", False),
+        None if r.get("prior_dose") is None else np.array(r["prior_dose"], np.float64),
     )  # fmt: skip
+    if r.get("halves") is not None:
+        even, odd = (place.path(half) for half in r["halves"])
+        stacks = open_raw(even)[0], open_raw(odd)[0]
+        series = replace(series, halves=stacks, halves_paths=(even, odd))
+    if r.get("erased") is not None:
+        series = replace(series, erased_path=place.path(r["erased"]))
     if r["alignment"] is None:
         return series
     return _with_alignment(series, r["alignment"], place)

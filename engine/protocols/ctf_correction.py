@@ -71,7 +71,6 @@ class CtfCorrection(Protocol):
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Correct one series into ``NAME_ctf.mrc``."""
         from tiltwright.engine.ctf.correct import Correction, correct_stack
-        from tiltwright.engine.io.mrc import open_stack
         from tiltwright.engine.io.mrc_write import MrcWriter
 
         series: TiltSeries = inputs["tilt_series"]
@@ -81,17 +80,18 @@ class CtfCorrection(Protocol):
             params.method, params.tolerance_nm * 10,
             params.width_px if params.blending == "strips" else None, params.snr,
         )  # fmt: skip
-        images = series.images
-        path = context.folder / f"{series.name}_ctf.mrc"
+        name = f"{series.name}_ctf"
         label = f"Tiltwright: CTF corrected ({params.method}, {params.blending})"
-        with MrcWriter(
-            path, tuple(images.shape), np.float32, series.image_pixel_size_a, series.origin, [label]
-        ) as writer:
-            correct_stack(
-                images, series.image_pixel_size_a, views.defocus, views.optics, views.slopes_a,
-                views.centres_xy, correction, writer.write,
-                threads=context.threads, monitor=context.monitor,
-            )  # fmt: skip
-        out = replace(series, work=open_stack(path), work_path=path, ctf_corrected=True)
+        pixel = series.image_pixel_size_a
+        for part, images in series.parts.items():
+            path = context.folder / f"{name}{part}.mrc"
+            with MrcWriter(
+                path, tuple(images.shape), np.float32, pixel, series.origin, [label]
+            ) as writer:
+                correct_stack(
+                    images, pixel, views.defocus, views.optics, views.slopes_a, views.centres_xy,
+                    correction, writer.write, threads=context.threads, monitor=context.monitor,
+                )  # fmt: skip
+        out = replace(series.with_parts(context.folder, name), ctf_corrected=True)
         context.say(out.describe())
         return {"tilt_series": out}

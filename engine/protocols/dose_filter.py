@@ -35,6 +35,11 @@ class DoseFilter(Protocol):
             0.0, label="Dose per view", unit="e/Å²", ge=0, imod="FixedImageDose",
             help="Of every view; 0 takes it from the metadata.",
         )  # fmt: skip
+        restore_noise: bool = parameter(
+            False, label="Restore noise power", expert=True,
+            help="Divide by the root mean square of all views' filters, so that the noise of the "
+            "series stays as strong at high frequencies as it was.",
+        )  # fmt: skip
 
     @classmethod
     def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
@@ -44,44 +49,50 @@ class DoseFilter(Protocol):
 
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
-        """Filter one series into ``NAME_dose.mrc``, float32."""
+        """Filter one series into ``NAME_dose.mrc``, float32; its halves alike."""
         from concurrent.futures import ThreadPoolExecutor
 
-        from tiltwright.engine.io.mrc import open_stack
         from tiltwright.engine.io.mrc_write import MrcWriter
-        from tiltwright.engine.stack.dose import filter_dose
+        from tiltwright.engine.stack.dose import filter_dose, noise_gain
 
         series: TiltSeries = inputs["tilt_series"]
         own, accumulated = cls.doses(series, params)
-        images, pixel, n = series.images, series.image_pixel_size_a, series.n_views
-        path = context.folder / f"{series.name}_dose.mrc"
-
-        def one(v: int) -> npt.NDArray[np.float32]:
-            context.monitor.check()
-            view = np.asarray(images[v])
-            if not series.used[v]:
-                return view.astype(np.float32)
-            try:
-                return filter_dose(view, pixel, accumulated[v], own[v], series.voltage_kv)
-            except InputError as exc:
-                raise InputError(f"{series.name}, view {v + 1}: {exc}") from exc
+        pixel, n, name = series.image_pixel_size_a, series.n_views, f"{series.name}_dose"
+        gain = None
+        if params.restore_noise:
+            k = np.linspace(0, 0.75 / pixel, 6000)
+            used = series.used
+            gain = k, noise_gain(k, accumulated[used], own[used], series.voltage_kv)
 
         label = ("Tiltwright: dose filtered",)
-        with (
-            MrcWriter(path, images.shape, np.float32, pixel, labels=label) as writer,
-            ThreadPoolExecutor(context.threads) as pool,
-        ):
-            for first in range(0, n, 4):
-                context.monitor.step(first, n, "dose filter")
-                some = range(first, min(first + 4, n))
-                for v, view in zip(some, pool.map(one, some), strict=True):
-                    writer.write(v, view)
-            context.monitor.step(n, n, "dose filter")
+        for part, stack in series.parts.items():
+
+            def one(v: int, stack: Any = stack) -> npt.NDArray[np.float32]:
+                context.monitor.check()
+                view = np.asarray(stack[v])
+                if not series.used[v]:
+                    return view.astype(np.float32)
+                try:
+                    return filter_dose(view, pixel, accumulated[v], own[v], series.voltage_kv, gain)
+                except InputError as exc:
+                    raise InputError(f"{series.name}, view {v + 1}: {exc}") from exc
+
+            path = context.folder / f"{name}{part}.mrc"
+            with (
+                MrcWriter(path, stack.shape, np.float32, pixel, labels=label) as writer,
+                ThreadPoolExecutor(context.threads) as pool,
+            ):
+                for first in range(0, n, 4):
+                    context.monitor.step(first, n, "dose filter")
+                    some = range(first, min(first + 4, n))
+                    for v, view in zip(some, pool.map(one, some), strict=True):
+                        writer.write(v, view)
+                context.monitor.step(n, n, "dose filter")
         context.say(
             f"{series.name}: {own.min():.3g} to {own.max():.3g} e/Å² a view, "
             f"{accumulated.max():.4g} e/Å² in all"
         )
-        return {"tilt_series": replace(series, work=open_stack(path), work_path=path)}
+        return {"tilt_series": series.with_parts(context.folder, name)}
 
     @staticmethod
     def doses(
@@ -96,7 +107,7 @@ class DoseFilter(Protocol):
         """
         if params.dose_per_view > 0:
             fixed = np.full(series.n_views, float(params.dose_per_view))
-            series = replace(series, dose=fixed)
+            series = replace(series, dose=fixed, prior_dose=None)
         accumulated = series.accumulated_dose()
         if series.dose is None:
             raise InputError(

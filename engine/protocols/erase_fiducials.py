@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,6 +32,10 @@ class EraseFiducials(Protocol):
             help="geometry: the alignment's beads and detections. fidder: its neural network, if "
             "that package is installed.",
         )  # fmt: skip
+        network: str = parameter(
+            "", label="Network file", path="file", shown_if={"method": "fidder"}, expert=True,
+            help="Checkpoint of fidder's network; empty is the one that the package has fetched.",
+        )  # fmt: skip
         diameter_nm: float = parameter(
             10.0, label="Bead diameter", unit="nm", gt=0, imod="BetterRadius",
             help="Of the beads that are to be erased.",
@@ -57,32 +61,33 @@ class EraseFiducials(Protocol):
         """The same series; the network must be there if it is chosen."""
         _diameter(inputs["tilt_series"], params)
         if params.method == "fidder":
-            fidder()
+            fidder(params.network)
         return super().foresee(inputs, params)
 
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
-        """Erase the gold of one series into ``NAME_noGold.mrc``."""
+        """Erase the gold of one series into ``NAME_noGold.mrc``; halves share its mask."""
         from concurrent.futures import ThreadPoolExecutor
         from contextlib import ExitStack
 
         from tiltwright.engine.fiducials.gold_fill import fill_gold
-        from tiltwright.engine.io.mrc import open_stack
-        from tiltwright.engine.io.mrc_write import MrcWriter
+        from tiltwright.engine.io.mrc_write import MrcWriter, written_type
 
         series: TiltSeries = inputs["tilt_series"]
         images, pixel = series.images, series.image_pixel_size_a
         diameter = _diameter(series, params)
         probability = cls._probabilities(series, params, diameter, context)
-        kind = np.dtype(images.dtype).newbyteorder("=")
-        # MRC files have no plain unsigned bytes
-        kind = {np.dtype(np.uint8): np.dtype(np.int16)}.get(kind, kind)
-        path = context.folder / f"{series.name}_noGold.mrc"
+        parts, name = series.parts, f"{series.name}_noGold"
         count = np.zeros(series.n_views, np.int64)
         views = np.flatnonzero(series.used)
         with ExitStack() as files:
             label = ("Tiltwright: fiducials erased",)
-            writer = files.enter_context(MrcWriter(path, images.shape, kind, pixel, labels=label))
+            writers = [
+                files.enter_context(MrcWriter(
+                    context.folder / f"{name}{part}.mrc", stack.shape, written_type(stack.dtype),
+                    pixel, labels=label,
+                )) for part, stack in parts.items()
+            ]  # fmt: skip
             saved = files.enter_context(MrcWriter(
                 context.folder / f"{series.name}_gold_mask.mrc", images.shape, np.int8, pixel,
                 labels=("Tiltwright: 1 where fiducials were erased",),
@@ -90,12 +95,14 @@ class EraseFiducials(Protocol):
 
             def one(v: int) -> None:
                 context.monitor.check()
-                view, mask = np.asarray(images[v]), np.zeros(images.shape[1:], np.bool_)
+                mask = np.zeros(images.shape[1:], np.bool_)
                 if series.used[v]:
                     mask = probability(v) >= params.threshold
-                    view = fill_gold(view, mask, diameter, (params.seed, v))
                 count[v] = mask.sum()
-                writer.write(v, view.astype(kind))
+                for k, (writer, stack) in enumerate(zip(writers, parts.values(), strict=True)):
+                    # halves share the mask but no noise, which would correlate them
+                    seed = (params.seed, v, k) if k else (params.seed, v)
+                    writer.write(v, fill_gold(np.asarray(stack[v]), mask, diameter, seed))
                 if saved is not None:
                     saved.write(v, mask.astype(np.int8))
 
@@ -113,7 +120,7 @@ class EraseFiducials(Protocol):
             f"{series.name}: {part.mean():.2f} % of the pixels replaced ({part.min():.2f} to "
             f"{part.max():.2f} %)"
         )
-        return {"tilt_series": replace(series, work=open_stack(path), work_path=path)}
+        return {"tilt_series": series.with_parts(context.folder, name)}
 
     @staticmethod
     def _probabilities(series: TiltSeries, params: Any, diameter: float, context: Context) -> Any:
@@ -122,7 +129,7 @@ class EraseFiducials(Protocol):
         from tiltwright.engine.geometry.projection import ViewGeometry
 
         if params.method == "fidder":
-            return fidder_probabilities(series)
+            return fidder_probabilities(series, params.network)
         geometry = xyz = None
         alignment, used = series.alignment, series.used
         if alignment is not None:
@@ -141,7 +148,7 @@ class EraseFiducials(Protocol):
         shape = series.images.shape[1:]
 
         def probability(v: int) -> npt.NDArray[np.float32]:
-            return gold_probability(shape, sites[v], diameter)
+            return gold_probability(shape, sites[v])
 
         return probability
 
@@ -158,27 +165,39 @@ def _diameter(series: TiltSeries, params: Any) -> float:
     return diameter
 
 
-def fidder() -> tuple[Any, Any]:
-    """The package torch and the function of ``fidder`` that finds gold.
+def fidder(network: str) -> tuple[Any, Any, Path]:
+    """The package torch, the function of ``fidder`` that finds gold, and its network's file.
 
     Raises
     ------
     InputError
-        The package is not installed, or is one that we do not know.
+        The package is not installed, or is one that we do not know, or its network is missing.
     """
     import importlib
 
     try:
         torch = importlib.import_module("torch")
-        return torch, importlib.import_module("fidder.predict").predict_fiducial_mask
+        predict = importlib.import_module("fidder.predict").predict_fiducial_mask
+        latest = importlib.import_module("fidder.model").get_latest_checkpoint
     except (ImportError, AttributeError) as exc:
         raise InputError(
             f"erase fiducials: the package fidder cannot be used ({exc}); install it, or choose "
             "the method geometry"
         ) from exc
+    try:
+        checkpoint = Path(network).expanduser() if network else Path(latest())
+    except Exception as exc:
+        # the package fetches it: no connection, no space, another version
+        raise InputError(
+            f"erase fiducials: fidder's network is not there and cannot be fetched ({exc}); give "
+            "the network file"
+        ) from exc
+    if not checkpoint.is_file():
+        raise InputError(f"erase fiducials: {checkpoint}: there is no such network file")
+    return torch, predict, checkpoint
 
 
-def fidder_probabilities(series: TiltSeries) -> Any:
+def fidder_probabilities(series: TiltSeries, network: str = "") -> Any:
     """Probabilities by the network of the package ``fidder``, view by view.
 
     Raises
@@ -186,18 +205,20 @@ def fidder_probabilities(series: TiltSeries) -> Any:
     InputError
         See :func:`fidder`.
     """
-    torch, predict = fidder()
+    torch, predict, checkpoint = fidder(network)
 
     def probability(v: int) -> npt.NDArray[np.float32]:
         view = torch.tensor(np.asarray(series.images[v], np.float32))
         try:
             found = predict(
-                image=view, pixel_spacing=series.image_pixel_size_a, probability_threshold=0.5
-            )[1]
+                image=view, pixel_spacing=series.image_pixel_size_a, probability_threshold=0.5,
+                model_checkpoint_file=checkpoint,
+            )[1]  # fmt: skip
+            found = found.detach().cpu() if hasattr(found, "detach") else found
+            flat = np.asarray(found, np.float32).reshape(-1, *view.shape[-2:])
         except Exception as exc:
-            # whatever a foreign network raises: no weights, no memory, another version
+            # whatever a foreign network raises: no memory, another version
             raise DataError(f"erase fiducials: fidder failed in view {v + 1}: {exc}") from exc
-        flat = np.asarray(found, np.float32).reshape(-1, *view.shape[-2:])
         values: npt.NDArray[np.float32] = flat[0]
         return values
 

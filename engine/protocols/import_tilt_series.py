@@ -18,10 +18,11 @@ from tiltwright.engine.io.frames import load_frames_mdoc
 from tiltwright.engine.io.hashes import file_hash
 from tiltwright.engine.io.mdoc import read_mdoc
 from tiltwright.engine.io.model_file import read_model as read_model_file
+from tiltwright.engine.io.stack import open_image_stack
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.files import model_of_contours, read_model, read_transforms
-from tiltwright.engine.model.tilt_series import Bools, TiltSeries, load_tilt_series
+from tiltwright.engine.model.tilt_series import HALVES, Bools, TiltSeries, load_tilt_series
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 
@@ -54,7 +55,8 @@ class ImportTiltSeries(Protocol):
             help="What to take from a folder; several patterns are separated by spaces.",
         )  # fmt: skip
         leave_out: str = parameter(
-            "*_rec.mrc *_ali.mrc *_pre.mrc *.preali* *_full_rec*", label="Leave out",
+            "*_rec.mrc *_ali.mrc *_pre.mrc *.preali* *_full_rec* *_even.* *_odd.*",
+            label="Leave out",
             group="What", expert=True, help="What not to take from a folder.",
         )  # fmt: skip
         tilt_angles: Literal["automatic", "file", "metadata", "range"] = parameter(
@@ -96,6 +98,11 @@ class ImportTiltSeries(Protocol):
             0.1, label="Amplitude contrast", ge=0, le=1, group="Microscope",
             help="Part of the contrast that does not depend on focus.",
         )  # fmt: skip
+        halves: Literal["none", "beside"] = parameter(
+            "beside", label="Even and odd frames", group="Existing results", expert=True,
+            help="Take NAME_even and NAME_odd beside NAME: stacks of half of the frames, which "
+            "the steps treat as they treat the whole.",
+        )  # fmt: skip
         alignment: Literal["none", "beside"] = parameter(
             "beside", label="Existing alignment", group="Existing results",
             help="Take .xf .tlt .fid of the same name, an Etomo folder's, or AreTomo's .aln.",
@@ -132,7 +139,7 @@ class ImportTiltSeries(Protocol):
         out = []
         for name, path in sorted(cls.sources(params).items()):
             beside = [path, *(_beside(path, ending) for ending in _BESIDE)]
-            beside.append(path.with_name(path.name + ".mdoc"))
+            beside += [path.with_name(path.name + ".mdoc"), *_half_paths(path)]
             if _edf(path.parent) is not None:
                 beside += sorted(p for s in ("*.edf", "*.prexg", "*.com", "align*.log")
                                  for p in path.parent.glob(s))  # fmt: skip
@@ -158,13 +165,15 @@ class ImportTiltSeries(Protocol):
             angle_range=(params.first_deg, params.step_deg)
             if params.tilt_angles == "range" else None,
         )  # fmt: skip
-        dose = series.dose
         if params.dose_per_view is not None:
             dose = np.full(series.n_views, params.dose_per_view)
+            series = replace(series, dose=dose, prior_dose=None)
         series = replace(
-            series, name=inputs["name"], dose=dose, voltage_kv=params.voltage_kv,
+            series, name=inputs["name"], voltage_kv=params.voltage_kv,
             cs_mm=params.cs_mm, amplitude_contrast=params.amplitude_contrast,
         )  # fmt: skip
+        if params.halves == "beside" and path.suffix != ".mdoc":
+            series = _with_halves(series, context)
         span = f"{series.tilt_deg.min():.1f} to {series.tilt_deg.max():.1f}"
         context.say(f"{series.describe()}, tilt {span} degrees, axis {series.axis_deg:.1f}")
         out: dict[str, Any] = {"tilt_series": series}
@@ -173,6 +182,27 @@ class ImportTiltSeries(Protocol):
         elif params.alignment == "beside":
             out |= _existing(series, etomo, context)
         return out
+
+
+def _with_halves(series: TiltSeries, context: Context) -> TiltSeries:
+    """The series with the stacks of half of its frames, if both are there and fit."""
+    even, odd = _half_paths(series.path)
+    if not (even.is_file() and odd.is_file()):
+        return series
+    try:
+        stacks = tuple(open_image_stack(path)[0] for path in (even, odd))
+        wrong = [s.shape for s in stacks if tuple(s.shape) != tuple(series.stack.shape)]
+        if wrong:
+            raise InputError(f"{even.name}, {odd.name}: {wrong[0]}, not {series.stack.shape}")
+    except InputError as exc:
+        context.note(f"no halves are taken over: {exc}")
+        return series
+    context.say(f"even and odd frames taken over: {even.name}, {odd.name}")
+    return replace(series, halves=(stacks[0], stacks[1]), halves_paths=(even, odd))
+
+
+def _half_paths(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.stem}{half}{path.suffix}") for half in HALVES]
 
 
 def _stem(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from tiltwright.engine.io.model_file import write_fiducial_model
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+from tiltwright.engine.protocols.erased import Patch, keep_patches
 
 
 class XrayEraser(Protocol):
@@ -56,27 +57,46 @@ class XrayEraser(Protocol):
 
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
-        """Clean one series; the patches go into ``NAME_erased.mod``."""
-        from tiltwright.engine.stack.spikes import SpikeCriteria, erase_spikes
+        """Clean one series into ``NAME_xray.mrc``; the patches go into ``NAME_erased.csv``.
+
+        ``NAME_erased.mod`` shows them in IMOD. Halves lose the same patches, each filled from
+        its own surroundings with noise of its own.
+        """
+        from contextlib import ExitStack
+
+        from tiltwright.engine.io.mrc_write import MrcWriter, written_type
+        from tiltwright.engine.stack.spikes import SpikeCriteria, erase_patches, find_spikes
 
         series: TiltSeries = inputs["tilt_series"]
-        images = series.images
-        work: Any = None
-        points = []
+        parts, name = series.parts, f"{series.name}_xray"
         criteria = SpikeCriteria(**params.model_dump())
-        for v in range(series.n_views):
-            context.monitor.step(v, series.n_views, "erasing spikes")
-            view = np.asarray(images[v])
-            cleaned, patches = erase_spikes(view, criteria)
-            if work is None:
-                work = np.empty((series.n_views, *view.shape), view.dtype.newbyteorder("="))
-            work[v] = cleaned
-            points += [np.array([[x, y, v]]) for x, y, _ in patches]
-            context.say(f"view {v + 1}: {len(patches)} spikes erased")
-        ny, nx = work.shape[1:]
+        label = ("Tiltwright: X-ray spikes erased",)
+        found: list[list[Patch]] = []
+        with ExitStack() as files, ThreadPoolExecutor(2) as pool:
+            writers = [
+                files.enter_context(MrcWriter(
+                    context.folder / f"{name}{part}.mrc", stack.shape, written_type(stack.dtype),
+                    series.image_pixel_size_a, labels=label,
+                )) for part, stack in parts.items()
+            ]  # fmt: skip
+
+            def one(v: int) -> list[Patch]:
+                context.monitor.check()
+                patches = find_spikes(np.asarray(series.images[v]), criteria)
+                for k, (writer, stack) in enumerate(zip(writers, parts.values(), strict=True)):
+                    writer.write(v, erase_patches(np.asarray(stack[v]), patches, k))
+                return patches
+
+            for v, patches in enumerate(pool.map(one, range(series.n_views))):
+                context.monitor.step(v, series.n_views, "erasing spikes")
+                context.say(f"view {v + 1}: {len(patches)} spikes erased")
+                found.append(patches)
+        ny, nx = series.images.shape[1:]
+        points = [np.array([[x, y, v]]) for v, some in enumerate(found) for x, y, _ in some]
         write_fiducial_model(
             context.folder / f"{series.name}_erased.mod", points, nx=nx, ny=ny,
             n_views=series.n_views, pixel_size_a=series.image_pixel_size_a,
             colour=(1.0, 0.3, 0.0), bead_diameter_px=2 * params.radius_px,
         )  # fmt: skip
-        return {"tilt_series": replace(series, work=work, work_path=None)}
+        done = series.with_parts(context.folder, name)
+        return {"tilt_series": keep_patches(series, done, found, context)}

@@ -1,10 +1,14 @@
 """Dose filter: what radiation damage has destroyed is not let through.
 
-Grant & Grigorieff 2015, doi:10.7554/eLife.06980: amplitudes at spatial frequency ``k`` (1/angstrom)
-fall to 1/e after the critical dose ``Nc(k) = 0.245 k^-1.665 + 2.81`` electrons per square angstrom
-(300 kV), so that an image taken after the dose ``N`` holds ``exp(-N / (2 Nc))`` of them. The signal
-to noise ratio of a sum of images grows until the dose of 2.512862 ``Nc``; what was taken after that
-has only noise to add and is cut off.
+Grant & Grigorieff 2015, doi:10.7554/eLife.06980: the critical exposure of spatial frequency ``k``
+(1/angstrom) is ``Nc(k) = 0.245 k^-1.665 + 2.81`` electrons per square angstrom at 300 kV (their
+equation 3; 0.8 of it at 200 kV), the one after which intensities have fallen to 1/e: an image that
+ends at the exposure ``N`` holds ``exp(-N / (2 Nc))`` of the amplitudes. The signal to noise ratio
+of a sum of images grows until the exposure of 2.51286 ``Nc`` (they print 2.51284), the root of
+``n + 1 = exp(n / 2)``; what was taken after that has only noise to add. As in the authors' own
+programs the exposure at the end of an image damps it, and an image is cut off that lies mostly
+beyond the optimum. Their sum is divided by ``sqrt(sum of squares of the filters)``, so that the
+noise stays as strong at all frequencies; here a series can be treated so as a whole.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ OPTIMAL = 2.512862
 
 
 def critical_dose(frequency: npt.ArrayLike, voltage_kv: float = 300.0) -> Floats:
-    """Electrons per square angstrom after which amplitudes have fallen to 1/e.
+    """Electrons per square angstrom after which intensities have fallen to 1/e.
 
     Parameters
     ----------
@@ -69,12 +73,40 @@ def attenuation(
     return np.where(accumulated - own / 2 <= OPTIMAL * critical, left, 0.0)
 
 
+def noise_gain(
+    frequency: npt.ArrayLike,
+    accumulated: npt.ArrayLike,
+    own: npt.ArrayLike,
+    voltage_kv: float = 300.0,
+) -> Floats:
+    """What makes the noise of a filtered series as strong as before: its mean over the views.
+
+    One over the root mean square of the views' attenuations; 0 where nothing passes.
+
+    Parameters
+    ----------
+    frequency : (n,)
+        1/angstrom.
+    accumulated, own : (n_views,)
+        See :func:`attenuation`.
+    """
+    k = np.asarray(frequency, np.float64)
+    power = np.zeros(k.shape)
+    doses = np.stack([np.asarray(accumulated, np.float64), np.asarray(own, np.float64)], 1)
+    for end, alone in doses:
+        power += attenuation(k, end, alone, voltage_kv) ** 2
+    gain = np.zeros(k.shape)
+    np.divide(len(doses), power, out=gain, where=power > 0)
+    return np.sqrt(gain)
+
+
 def filter_dose(
     image: npt.NDArray[Any],
     pixel_size_a: float,
     accumulated: float,
     own: float,
     voltage_kv: float = 300.0,
+    gain: tuple[Floats, Floats] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Filter one view.
 
@@ -85,6 +117,8 @@ def filter_dose(
         Angstrom.
     accumulated, own : float
         Dose up to the end of the image and of it alone, electrons per square angstrom.
+    gain : (frequencies, factors), optional
+        What :func:`noise_gain` gives for some frequencies up to the highest.
 
     Raises
     ------
@@ -111,6 +145,9 @@ def filter_dose(
         "symmetric",
     )  # fmt: skip
     k = np.hypot(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None]) / pixel_size_a
-    passed = attenuation(k, accumulated, own, voltage_kv).astype(np.float32)
+    passed = attenuation(k, accumulated, own, voltage_kv)
+    if gain is not None:
+        passed *= np.interp(k, *gain)
+    passed = passed.astype(np.float32)
     out = fft.irfft2(fft.rfft2(work) * passed, shape)[pad : pad + ny, pad : pad + nx]
     return np.asarray(out + mean, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.patches import ErasedPatch
 from tiltwright.engine.progress import SILENT, Monitor
 
 Patch = tuple[float, float, float]
@@ -193,9 +195,28 @@ def erase_spikes(
         When the image is not two-dimensional.
     """
     patches = find_spikes(image, criteria)
+    return erase_patches(image, patches), patches
+
+
+def erase_patches(
+    image: npt.NDArray[Any], patches: Sequence[Patch], seed: int = 0
+) -> npt.NDArray[Any]:
+    """Replace patches by a plane through the pixels around each, plus their noise.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+    patches : sequence of (x, y, radius), index coordinates and pixels
+    seed : int
+        The same seed gives the same noise; halves of the data must not share it.
+
+    Returns
+    -------
+    cleaned : (ny, nx) of the input's type
+    """
     cleaned = image.copy()
     ny, nx = image.shape
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for x, y, r in patches:
         reach = int(np.ceil(r)) + 3
         y0, x0 = max(int(y) - reach, 0), max(int(x) - reach, 0)
@@ -211,17 +232,7 @@ def erase_spikes(
             limits = np.iinfo(image.dtype)
             value = np.clip(np.rint(value), limits.min, limits.max)
         part[inner] = value.astype(image.dtype)
-    return cleaned, patches
-
-
-@dataclass(frozen=True)
-class ErasedPatch:
-    """One erased patch: view from 0, centre in index coordinates, radius in pixels."""
-
-    view: int
-    x: float
-    y: float
-    radius_px: float
+    return cleaned
 
 
 def erase_stack(

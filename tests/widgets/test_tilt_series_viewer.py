@@ -8,10 +8,12 @@ import threading
 import numpy as np
 import pytest
 from PyQt6.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
+from PyQt6.QtGui import QColor
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication
 from viewer_data import make_model, make_series
 
+from tiltwright.engine.io.patches import ErasedPatch, write_patches
 from tiltwright.widgets.actions import KeyList
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.series.series_images import Comparison
@@ -157,6 +159,45 @@ def test_beads_lie_on_the_picture_raw_and_interpolated(make_viewer, qtbot):
     np.testing.assert_allclose(viewer.images.main_view.layer("beads")[0].xy[0], expected, atol=1e-4)
     qtbot.keyClick(viewer.images.main_view, KEY.Key_T)
     assert viewer.images.main_view.layer("beads") == ()
+
+
+def test_erased_patches_are_marked_counted_and_hidden(make_viewer, qtbot, tmp_path):
+    path = tmp_path / "erased.csv"
+    write_patches(
+        path, [ErasedPatch(3, 20, 30, 1.5), ErasedPatch(3, 70, 10, 4), ErasedPatch(5, 9, 9, 2)]
+    )
+    viewer = make_viewer(make_series(erased_path=path))
+    view = viewer.images.main_view
+    (squares,) = view.layer("patches")
+    np.testing.assert_allclose(squares.xy, [[20, 30], [70, 10]], atol=1e-6)
+    np.testing.assert_allclose(squares.side_px, [3.9, 10.4])
+    assert "2 erased patches" in view._caption[0]
+    orange = view.grab().toImage()
+    at = view.viewport.to_screen(20 + 1.95, 30.0)
+    near = [QColor(orange.pixel(round(at[0]) + k, round(at[1]))) for k in range(-6, 7)]
+    assert any(c.red() > 200 and c.blue() < 120 for c in near)
+    titles = [viewer.table.model().headerData(k, Qt.Orientation.Horizontal) for k in range(20)]
+    column = titles.index("Erased")
+    cells = [viewer.table.content.index(v, column).data() for v in range(7)]
+    assert cells == ["0", "0", "0", "2", "0", "1", "0"]
+    viewer.interpolated_action.setChecked(True)
+    shown(viewer, qtbot)
+    expected = viewer.images.source.from_raw(3, np.array([20 - 44.5, 30 - 29.5]))
+    np.testing.assert_allclose(view.layer("patches")[0].xy[0], expected)
+    viewer.show_view(4)
+    shown(viewer, qtbot)
+    assert view.layer("patches") == ()
+    assert "0 erased patches" in view._caption[0]
+    viewer.show_view(5)
+    shown(viewer, qtbot)
+    assert "1 erased patch" in view._caption[0]
+    qtbot.keyClick(view, KEY.Key_P, SHIFT)
+    assert view.layer("patches") == ()
+    assert "erased" not in view._caption[0]
+    assert viewer.patches_button.isVisible()
+    viewer.set_series(make_series())
+    assert not viewer.patches_action.isEnabled()
+    assert not viewer.patches_button.isVisible()
 
 
 def test_the_tilt_axis_stands_upright_when_interpolated(make_viewer, qtbot):

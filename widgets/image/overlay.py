@@ -70,6 +70,27 @@ class Circles:
 
 
 @dataclass(frozen=True, eq=False)
+class Squares:
+    """Squares about ``xy`` ``(n, 2)`` with sides ``side_px`` ``(n,)``."""
+
+    xy: Positions
+    side_px: Positions
+    colour: str
+    width: float = 1.5
+    least_screen_px: float = 10.0
+
+    def paint(self, painter: QPainter, port: Viewport) -> None:
+        """Draw those in sight."""
+        half = np.maximum(self.side_px * port.zoom, self.least_screen_px)[:, None] / 2
+        at = _screen(self.xy, port).reshape(-1, 2)
+        inside = ((at > -half) & (at - half < [port.width, port.height])).all(-1)
+        painter.setPen(_pen(self.colour, self.width, False))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for (x, y), (h,) in zip(at[inside].tolist(), half[inside].tolist(), strict=True):
+            painter.drawRect(QRectF(x - h, y - h, 2 * h, 2 * h))
+
+
+@dataclass(frozen=True, eq=False)
 class Lines:
     """Straight lines ``(n, 2, 2)``: start and end of each."""
 

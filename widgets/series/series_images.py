@@ -17,7 +17,13 @@ from PyQt6.QtWidgets import QHBoxLayout, QWidget
 from tiltwright.widgets.image.contrast import Contrast
 from tiltwright.widgets.image.image_view import ImageView
 from tiltwright.widgets.lane import Lane
-from tiltwright.widgets.series.series_layers import axis_layer, bead_layers, caption
+from tiltwright.widgets.series.series_layers import (
+    axis_layer,
+    bead_layers,
+    caption,
+    patch_layers,
+    patches_of,
+)
 from tiltwright.widgets.series.series_source import PictureCache, Rendered, SeriesSource
 
 if TYPE_CHECKING:
@@ -80,7 +86,8 @@ class SeriesImages(QWidget):
         self._interpolated = False
         self._comparison = Comparison.OFF
         self._blinked = False
-        self._axis_shown, self._beads_shown = True, True
+        self._axis_shown, self._beads_shown, self._patches_shown = True, True, True
+        self.patches: Any = None
         self._current, self._way = 0, 1
         self._left_out = np.zeros(0, np.bool_)
         self._linking = False
@@ -158,6 +165,8 @@ class SeriesImages(QWidget):
         if before is None or before.alignment is not ali or other is not self._other:
             self._cache.clear()
         self._model, self._other = model, other
+        if series is None or before is None or series.erased_path != before.erased_path:
+            self.patches = patches_of(series)
         if series is None or before is None or series.images is not before.images:
             self._cache.clear()
             self.contrast = Contrast(self.contrast.fixed)
@@ -200,6 +209,11 @@ class SeriesImages(QWidget):
     def set_beads_shown(self, shown: bool) -> None:
         """Draw the beads."""
         self._beads_shown = shown
+        self._draw_layers()
+
+    def set_patches_shown(self, shown: bool) -> None:
+        """Draw the erased patches."""
+        self._patches_shown = shown
         self._draw_layers()
 
     def set_left_out(self, left_out: Any) -> None:
@@ -415,10 +429,22 @@ class SeriesImages(QWidget):
                 model = self._model if self._beads_shown else None
                 pane.view.set_layer("axis", *axis)
                 pane.view.set_layer("beads", *bead_layers(source, view, model))
+                patches = self.patches if self._patches_shown else None
+                mine = patches is not None and source.series is not self._other
+                pane.view.set_layer(
+                    "patches", *(patch_layers(source, view, patches) if mine else [])
+                )
                 named = self._comparison is not Comparison.OFF or source.interpolated
                 out = view < len(self._left_out) and bool(self._left_out[view])
                 pane.view.set_caption(
-                    *caption(source, view, named, source.series is self._other, out)
+                    *caption(
+                        source,
+                        view,
+                        named,
+                        source.series is self._other,
+                        out,
+                        int((patches[:, 0] == view).sum()) if mine else None,
+                    )
                 )
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:

@@ -26,6 +26,7 @@ from tiltwright.widgets.image.navigation import NavigationBar
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.series.exclusion import ExclusionState
 from tiltwright.widgets.series.series_images import Comparison, SeriesImages
+from tiltwright.widgets.series.series_layers import patch_counts
 from tiltwright.widgets.series.suspect_list import SuspectList
 from tiltwright.widgets.series.view_columns import view_columns
 from tiltwright.widgets.series.view_plots import ViewPlots
@@ -129,6 +130,8 @@ class TiltSeriesViewer(QWidget):
             self.compare.setCurrentIndex(0)
         self.beads_action.setEnabled(model is not None)
         self.images.set_series(series, model, other)
+        self.patches_action.setEnabled(self.images.patches is not None)
+        self.patches_button.setVisible(self.images.patches is not None)
         self.navigation.set_count(n)
         self.position.setText("")
         self.suspects.refresh()
@@ -165,7 +168,10 @@ class TiltSeriesViewer(QWidget):
 
     def _fill_columns(self) -> None:
         series = self._series
-        columns = view_columns(series, self._statistics, self._defocus_um) if series else []
+        columns = []
+        if series is not None:
+            erased = patch_counts(self.images.patches, series.n_views)
+            columns = view_columns(series, self._statistics, self._defocus_um, erased)
         self.table.set_content(series, columns)
         self.plots.set_columns(columns)
 
@@ -198,6 +204,10 @@ class TiltSeriesViewer(QWidget):
         self.beads_action = act(
             "Beads", ["T"], images.set_beads_shown, "Show the beads: green bottom, magenta top",
             checkable=True, checked=True,
+        )  # fmt: skip
+        self.patches_action = act(
+            "Patches", ["Shift+P"], images.set_patches_shown,
+            "Show what was erased: X-rays and dead pixels", checkable=True, checked=True,
         )  # fmt: skip
         self.compare_action = act("Compare", ["W"], self._next_comparison, "Next way to compare")
         self.exclude_action = act(
@@ -244,8 +254,10 @@ class TiltSeriesViewer(QWidget):
         top.addWidget(QLabel("Compare", self))
         top.addWidget(self.compare)
         top.addStretch(1)
+        self.patches_button = button(self.patches_action, self)
         for action in (self.axis_action, self.beads_action, self.invert_action, self.fit_action):
             top.addWidget(button(action, self))
+        top.insertWidget(top.count() - 2, self.patches_button)
         last.addWidget(self.levels, 1)
         last.addWidget(button(self.auto_action, self))
         last.addWidget(button(self.fixed_action, self))

@@ -47,6 +47,7 @@ def view_columns(
     series: TiltSeries,
     statistics: ViewStatistics | None = None,
     defocus_um: npt.NDArray[np.float64] | None = None,
+    erased: npt.NDArray[np.int64] | None = None,
 ) -> list[Column]:
     """All columns but the checkbox, those without any value included."""
     n = series.n_views
@@ -81,6 +82,8 @@ def view_columns(
          none if fit is None else fit.per_view_px(), ".2f"),
         ("defocus", "Defocus", "Defocus, µm (underfocus positive)",
          none if defocus_um is None else defocus_um, ".2f"),
+        ("erased", "Erased", "Patches erased: X-rays and dead pixels",
+         none if erased is None else erased, ".0f"),
     ]  # fmt: skip
     return [Column(k, t, h, np.asarray(v, np.float64), f) for k, t, h, v, f in rows]
 
