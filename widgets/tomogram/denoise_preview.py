@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PyQt6.QtCore import QTimer, pyqtSignal
+from PyQt6.QtCore import Qt, QTimer, pyqtSignal
 from PyQt6.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -117,43 +117,39 @@ class DenoisePreview(QWidget):
         follow_theme(self.run_button, primary_sheet)
         make_action(self, "Denoise all", ["Ctrl+Return"], self.run_button.click, "Open the form")
         make_action(self, "Fit", ["Shift+R"], self._show_field, "Show the part that is denoised")
-        left = QWidget(self)
-        column = QVBoxLayout(left)
-        column.setContentsMargins(10, 8, 10, 8)
-        column.addWidget(MutedLabel(
-            "What you see is what the run on the whole tomogram gives in this part, at the "
-            "parameters below.", left,
-        ))  # fmt: skip
-        column.addWidget(VerticalArea(self.form), 1)
-        column.addWidget(self.words)
-        column.addWidget(self.run_button)
-        pictures = QWidget(self)
-        pair = QHBoxLayout()
+        top, pair = QHBoxLayout(), QHBoxLayout()
+        top.setContentsMargins(6, 3, 6, 3)
+        top.setSpacing(6)
+        for words, widget in (("Part", self.field), ("Slab", self.slab), ("", self.same)):
+            if words:
+                top.addWidget(QLabel(words, self))
+            top.addWidget(widget)
+        top.addStretch(1)
         pair.setSpacing(3)
         for view in self.views.values():
             view.pixel_size_a = self._tomogram.pixel_size_a
             pair.addWidget(view)
-        top = QHBoxLayout()
-        top.setContentsMargins(6, 3, 6, 3)
-        top.addWidget(QLabel("Part", self))
-        top.addWidget(self.field)
-        top.addWidget(QLabel("Slab", self))
-        top.addWidget(self.slab)
-        top.addWidget(self.same)
-        top.addStretch(1)
-        right = QVBoxLayout(pictures)
-        right.setContentsMargins(0, 0, 0, 0)
-        right.setSpacing(0)
-        right.addLayout(top)
-        right.addLayout(pair, 1)
-        right.addWidget(self.navigation)
-        split = QSplitter(self)
+        pictures, below = QWidget(self), QWidget(self)
+        upper = QVBoxLayout(pictures)
+        upper.setContentsMargins(0, 0, 0, 0)
+        upper.setSpacing(0)
+        upper.addLayout(top)
+        upper.addLayout(pair, 1)
+        upper.addWidget(self.navigation)
+        foot = QHBoxLayout()
+        foot.addWidget(self.words, 1)
+        foot.addWidget(self.run_button)
+        lower = QVBoxLayout(below)
+        lower.setContentsMargins(10, 6, 10, 8)
+        lower.addWidget(VerticalArea(self.form), 1)
+        lower.addLayout(foot)
+        split = QSplitter(Qt.Orientation.Vertical, self)
         split.setChildrenCollapsible(False)
-        split.addWidget(left)
         split.addWidget(pictures)
-        split.setStretchFactor(1, 1)
-        split.setSizes([330, 900])
-        outer = QHBoxLayout(self)
+        split.addWidget(below)
+        split.setStretchFactor(0, 1)
+        split.setSizes([700, 190])
+        outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(split)
 
@@ -276,16 +272,21 @@ class DenoisePreview(QWidget):
         self._place(view, Tile(mean, *first), (nx, ny))
         view.set_caption(how.method)
         self._set_levels()
-        self.words.setText(f"This part took {seconds:.1f} s")
+        self.words.setText(
+            f"Right: what the run on the whole tomogram gives here ({seconds:.1f} s for this part)"
+        )
         self.previewed.emit(seconds)
 
     def _place(self, view: ImageView, tile: Tile, size: tuple[int, int]) -> None:
         """A tile whose coming does not move what is in sight."""
+        first = view.tile is None
+        port = self.views["raw"].viewport
         self._linking = True
-        port = view.viewport
         view.set_tile(tile, size)
         view.set_viewport(port.zoom, port.x, port.y)
         self._linking = False
+        if first:
+            self._show_field()
 
     def _set_levels(self) -> None:
         raw, denoised = (self.views[name] for name in _BOTH)
