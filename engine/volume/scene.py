@@ -122,7 +122,7 @@ def surfaces_of(mask: Any) -> Iterator[tuple[Surface, Surface] | str | None]:
     low = np.array([w[0] for w in where])
     cut = small[tuple(slice(w[0], w[-1] + 1) for w in where)]
     yield None
-    made = mesh_of_mask(cut, 6)
+    made = mesh_of_mask(cut)
     mesh = Mesh((made.vertices + low[::-1]) * factor + (factor - 1) / 2, made.triangles)
     yield None
     yield Surface.of_mesh(mesh), Surface.of_mesh(thinned(mesh, MOST_TRIANGLES))
