@@ -37,7 +37,8 @@ class Segmentation(Protocol):
             "neural network, if that package is installed.",
         )  # fmt: skip
         model: Path | None = parameter(
-            None, label="Trained model", path="file", shown_if={"method": "membrain-seg"},
+            None, label="Trained model", path="file", empty="needed",
+            shown_if={"method": "membrain-seg"},
             help="The file of weights (.ckpt) that membrain-seg is to use.",
         )  # fmt: skip
         thickness_nm: float = parameter(

@@ -71,7 +71,7 @@ class SurfaceView(QWidget):
         self._words = ""
         self._button = Qt.MouseButton.NoButton
         self._from = self._last = QPointF()
-        self._moving = False
+        self._moving = self._dragged = False
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_MS)
@@ -246,16 +246,18 @@ class SurfaceView(QWidget):
         assert event is not None
         self._from = self._last = event.position()
         self._button = event.button()
+        self._dragged = False
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
         """Turn about axes of the screen, or move."""
         assert event is not None
         here = event.position()
         if self._button == Qt.MouseButton.NoButton or (
-            not self._moving and (here - self._from).manhattanLength() < _CLICK_PX
+            not self._dragged and (here - self._from).manhattanLength() < _CLICK_PX
         ):
             return
         step, self._last = here - self._last, here
+        self._dragged = True
         if self._button == Qt.MouseButton.LeftButton:
             self._turn = _about(1, step.x() / 140) @ _about(0, step.y() / 140) @ self._turn
         else:
@@ -267,8 +269,8 @@ class SurfaceView(QWidget):
         assert event is not None
         here, button = event.position(), self._button
         self._button = Qt.MouseButton.NoButton
-        moved = (here - self._from).manhattanLength() >= _CLICK_PX
-        if button == Qt.MouseButton.LeftButton and not moved and self._view is not None:
+        click = button == Qt.MouseButton.LeftButton and not self._dragged
+        if click and self._view is not None:
             k = self._view.image.shape[1] / self.width()
             at = self._view.voxel(here.x() * k, here.y() * k)
             if at is not None:
