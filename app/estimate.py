@@ -29,7 +29,8 @@ def estimate(project: Project, protocol: type[Protocol], state: FormState) -> st
         items = run.outputs.get(source.port, {}) if run is not None else {}
         for name, record in items.items():
             series[name] = _sizes(port, record, series.get(name, Sizes()))
-    if not series:
+    if not series or getattr(state.params, "method", "") == "membrain-seg":
+        # A network is as fast as its graphics card, which nobody knows here.
         return ""
     costs = [cost(protocol.key, sizes, state.params) for sizes in series.values()]
     seconds = sum(c.seconds for c in costs)

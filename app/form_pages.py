@@ -74,6 +74,13 @@ class FormPages(QObject):
         inputs = {"tomogram": describe.output_id(source.run, source.port)}
         self._open("form:new-crop", protocol, None, values, inputs)
 
+    def open_denoise(self, source: Source, values: dict[str, Any]) -> None:
+        """The form of denoising a tomogram, filled from its preview."""
+        self._window.workspace.close_page("form:new-denoise")
+        protocol = all_protocols()["denoise"]
+        inputs = {"tomogram": describe.output_id(source.run, source.port)}
+        self._open("form:new-denoise", protocol, None, values, inputs)
+
     def _proposed(self, protocol: type[Protocol]) -> dict[str, str | None]:
         """The newest fitting output of the selected runs, else of all.
 
@@ -133,6 +140,8 @@ class FormPages(QObject):
             form.executed.connect(lambda state: self._save(ident, protocol, run, state, True))
             form.closed.connect(lambda: window.workspace.close_page(ident))
             self._add_default_button(form, protocol)
+            if protocol.key == "denoise":
+                self._add_preview_button(form)
             return form
 
         window.docks.workspace.show()
@@ -150,6 +159,23 @@ class FormPages(QObject):
 
         button.clicked.connect(keep)
         form.parameters.validity_changed.connect(button.setEnabled)
+        form.add_button(button)
+
+    def _add_preview_button(self, form: ProtocolForm) -> None:
+        button = QPushButton("Preview…")
+        button.setToolTip("Raw and denoised side by side, while you choose the parameters")
+
+        def show() -> None:
+            ident = form.pickers["tomogram"].ident()
+            if ident is None or not form.parameters.is_valid():
+                return
+            values = form.parameters.values().model_dump(mode="json")
+            try:
+                self._window.outputs.open_denoise(describe.parse_output(ident), values=values)
+            except TiltwrightError as exc:
+                self._window.complain(str(exc))
+
+        button.clicked.connect(show)
         form.add_button(button)
 
     def _locked(self, run: Run | None) -> str:

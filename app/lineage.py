@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from tiltwright.engine.project.run import Run, Source
 from tiltwright.widgets.tomogram.plane_set import Beads
 
 _USUAL_BEAD_NM = 10.0
+_MASK = "mask"
+"""The port of a mask, of which a run has one at most."""
 
 
 def upwards(project: Project, run: int) -> Iterator[Run]:
@@ -91,6 +94,43 @@ def alternatives(project: Project, source: Source, name: str) -> list[tuple[Sour
             if kind != "tilt_series" or len(record["tilt_deg"]) == n_views:
                 found.append((Source(run.id, port), f"{run.label} ({run.id})"))
     return found
+
+
+def masks(project: Project, name: str) -> list[tuple[Source, str]]:
+    """The masks of a series, the newest first, with their names."""
+    return [
+        (Source(run.id, _MASK), f"{run.label} ({run.id})")
+        for run in sorted(project.runs.values(), key=lambda r: -r.id)
+        if name in run.outputs.get(_MASK, {})
+    ]
+
+
+def below_mask(project: Project, source: Source, name: str) -> Source:
+    """The tomogram that a mask was made of; any other output is itself."""
+    run = project.runs.get(source.run)
+    made_of = run.inputs.get("tomogram") if run is not None and source.port == _MASK else None
+    if made_of is None or kind_of(project, made_of, name) != "tomogram":
+        return source
+    return Source(made_of.run, made_of.port)
+
+
+def mask_of(project: Project, source: Source, name: str) -> Source | None:
+    """The mask that belongs to an output: itself, or what its run took."""
+    run = project.runs.get(source.run)
+    if source.port == _MASK or run is None:
+        return source if source.port == _MASK else None
+    taken = run.inputs.get(_MASK)
+    if taken is None or kind_of(project, taken, name) != "tomogram":
+        return None
+    return Source(taken.run, taken.port)
+
+
+def script_of(project: Project, source: Source, name: str) -> Path | None:
+    """The ChimeraX script that a run wrote with an output."""
+    run = project.runs.get(source.run)
+    if run is None or run.protocol != "chimerax":
+        return None
+    return project.output_folder(run) / f"{name}.cxc"
 
 
 def beads(project: Project, source: Source, name: str) -> Beads | None:

@@ -97,6 +97,7 @@ class MainWindow(QMainWindow):
         self.outputs.alignment_asked.connect(self.commands.align_again)
         self.outputs.message.connect(self.say)
         self.outputs.crop_requested.connect(self.forms.open_crop)
+        self.outputs.denoise_requested.connect(self.forms.open_denoise)
         self.outputs.change_requested.connect(
             lambda source, names: self.commands.change_for(source.run, names)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from tiltwright.widgets.runs.quality_table import QualityTable
 
 if TYPE_CHECKING:
     from tiltwright.app.editor_page import EditorPage
+    from tiltwright.widgets.tomogram.denoise_preview import DenoisePreview
 
 _LEAST_CACHE = 32 << 20
 
@@ -38,6 +39,8 @@ class OutputPages(QObject):
     alignment_asked : (run)
         What depends on this run shall be run.
     crop_requested : (Source, SpecimenBox)
+    denoise_requested : (Source, values)
+        A tomogram shall be denoised with these parameters.
     change_requested : (Source, names)
         A step shall be run again for some series of its output.
     message : (text)
@@ -48,6 +51,7 @@ class OutputPages(QObject):
     model_saved = pyqtSignal()
     alignment_asked = pyqtSignal(int)
     crop_requested = pyqtSignal(object, object)
+    denoise_requested = pyqtSignal(object, object)
     change_requested = pyqtSignal(object, object)
     message = pyqtSignal(str)
 
@@ -200,12 +204,53 @@ class OutputPages(QObject):
             page = TomogramPage(project, source, name, self._lane)
             page.crop_requested.connect(lambda box: self.crop_requested.emit(source, box))
             page.said.connect(self.message)
+            page.mask_saved.connect(self.model_saved)
+            page.denoise_asked.connect(lambda voxel: self._try_denoise(page.where, name, voxel))
             return page
 
         ident = f"tomogram:{source.run}.{source.port}.{name}"
         page = self._workspace.show_page(ident, self._title(source, name), make)
         assert isinstance(page, TomogramPage)
         return page
+
+    def open_denoise(
+        self,
+        source: Source,
+        name: str = "",
+        values: Mapping[str, Any] | None = None,
+        voxel: tuple[int, int, int] | None = None,
+    ) -> DenoisePreview:
+        """Raw and denoised side by side for a tomogram, anew.
+
+        Raises
+        ------
+        InputError
+            There is no such tomogram, or its file is missing or damaged.
+        """
+        from tiltwright.widgets.tomogram.denoise_preview import DenoisePreview
+
+        project = self._project
+        assert project is not None
+        name = name or next(iter(project.names(source)), "")
+        tomogram = project.item(source, name)
+        _ = tomogram.data
+
+        def make() -> QWidget:
+            page = DenoisePreview(tomogram, values, voxel)
+            page.run_asked.connect(lambda chosen: self.denoise_requested.emit(source, chosen))
+            return page
+
+        ident = f"denoise:{source.run}.{source.port}.{name}"
+        self._workspace.close_page(ident)
+        page = self._workspace.show_page(ident, f"Denoise · {self._title(source, name)}", make)
+        assert isinstance(page, DenoisePreview)
+        return page
+
+    def _try_denoise(self, source: Source, name: str, voxel: tuple[int, int, int]) -> None:
+        try:
+            self.open_denoise(source, name, voxel=voxel)
+        except TiltwrightError as exc:
+            self.message.emit(str(exc))
 
     # -- tables ------------------------------------------------------------------------------
 

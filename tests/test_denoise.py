@@ -228,6 +228,18 @@ def test_bad_voxels_are_named(method):
         denoise_slab(v, Denoising(method))
 
 
+@pytest.mark.parametrize("method", ["eed", "beltrami"])
+@pytest.mark.parametrize("blank", [0.0, -37.5])
+def test_a_blank_part_stays_blank_and_harms_nothing(method, blank):
+    volume = np.random.default_rng(5).normal(0, 700, (20, 40, 120)).astype(np.float32)
+    volume[:, :, 60:] = blank
+    # The longer it goes on, the fainter the gradients that creep into the blank part.
+    out = denoise_slab(volume, Denoising(method, iterations=30, step=0.15))
+    assert np.abs(out).max() <= np.abs(volume).max()
+    assert np.abs(out[:, :, 75:] - blank).max() < 30
+    assert out[:, :, :50].std() < 0.8 * volume[:, :, :50].std()
+
+
 def test_a_constant_volume_is_said():
     with pytest.raises(DataError, match="constant"):
         denoise_slab(np.ones((5, 6, 7)), Denoising("eed"))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+import sys
 import xml.etree.ElementTree as Xml
+from pathlib import Path
 from threading import Event
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -157,6 +160,7 @@ def test_simulated_vesicles_at_dose_3():
     scores = [dice((find_membranes(v, 40 / 11.04).mask > 0) & ~lost, truth & ~lost)
               for v in (raw, denoised)]  # fmt: skip
     print(scores)
+    assert scores[0] > 0.8
     assert scores[1] > 0.85
 
 
@@ -266,3 +270,81 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
             {"tomogram": tomogram, "mask": mask}, ChimeraX.Params(), Context(folder=tmp_path)
         )
     assert not list(tmp_path.glob("*.cxc"))
+
+
+def stand_in(monkeypatch, segment):
+    """The package membrain-seg with another function in it."""
+    names = ["membrain_seg", "membrain_seg.segmentation", "membrain_seg.segmentation.segment"]
+    for name in names:
+        module = ModuleType(name)
+        module.__path__ = []
+        monkeypatch.setitem(sys.modules, name, module)
+    sys.modules[names[-1]].segment = segment
+
+
+def test_membrain_seg_when_it_is_there(vesicle, tmp_path, monkeypatch):
+    """A stand-in with its call and its files: a threshold on the smoothed grey value."""
+    v, truth, _ = vesicle
+    write_mrc(tmp_path / "t.mrc", np.rint(v * 10).astype(np.int16), 10.0)
+    tomogram = open_tomogram(tmp_path / "t.mrc", "t")
+    model = tmp_path / "weights.ckpt"
+    asked = {}
+
+    def segment(tomogram_path, ckpt_path, out_folder, **more):
+        asked.update(more, model=Path(ckpt_path).read_text())
+        data = ndimage.gaussian_filter(np.asarray(open_stack(tomogram_path), np.float32), 1.0)
+        mask = (data < np.percentile(data, 100 * truth.mean())).astype(np.int8)
+        name = f"{Path(tomogram_path).stem}_{Path(ckpt_path).name}_segmented.mrc"
+        write_mrc(Path(out_folder) / name, mask, 10.0)
+
+    def run(**params):
+        chosen = Segmentation.Params(method="membrain-seg", **params)
+        return Segmentation.run({"tomogram": tomogram}, chosen, Context(folder=tmp_path))["mask"]
+
+    with pytest.raises(InputError, match="needs the file of a trained model"):
+        run()
+    with pytest.raises(InputError, match=r"weights\.ckpt: no such file"):
+        run(model=model)
+    model.write_text("w")
+    monkeypatch.setitem(sys.modules, "membrain_seg", None)
+    with pytest.raises(InputError, match="membrain-seg cannot be used"):
+        run(model=model)
+    assert not list(tmp_path.glob("*_membranes*"))
+
+    stand_in(monkeypatch, segment)
+    mask = run(model=model)
+    assert asked == {
+        "model": "w", "rescale_patches": True, "in_pixel_size": 10.0, "sw_roi_size": 160
+    }  # fmt: skip
+    assert dice(np.asarray(mask.data) > 0, truth) > 0.6
+    assert mask.origin == tomogram.origin
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "t.mrc", "weights.ckpt", "t_membranes.mrc", "t_membranes.ply"
+    }  # fmt: skip
+    params = Segmentation.Params(method="membrain-seg", model=model)
+    before = Segmentation.source_hashes(params)
+    model.write_text("other")
+    assert Segmentation.source_hashes(params) != before
+    assert Segmentation.source_hashes(Segmentation.Params()) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"), [((3, 4, 5), "5 x 4 x 3 voxels for"), (None, "failed: no memory")]
+)
+def test_a_network_that_fails_is_said(tmp_path, monkeypatch, shape, words):
+    write_mrc(tmp_path / "t.mrc", np.zeros((6, 7, 8), np.float32), 10.0)
+    (tmp_path / "w.ckpt").write_text("w")
+
+    def segment(tomogram_path, ckpt_path, out_folder, **more):
+        if shape is None:
+            raise RuntimeError("no memory")
+        write_mrc(Path(out_folder) / "t_w_segmented.mrc", np.ones(shape, np.int8), 10.0)
+
+    stand_in(monkeypatch, segment)
+    with pytest.raises(DataError, match=words):
+        Segmentation.run(
+            {"tomogram": open_tomogram(tmp_path / "t.mrc")},
+            Segmentation.Params(method="membrain-seg", model=tmp_path / "w.ckpt"),
+            Context(folder=tmp_path),
+        )
+    assert {p.name for p in tmp_path.iterdir()} == {"t.mrc", "w.ckpt"}

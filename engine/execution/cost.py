@@ -143,7 +143,7 @@ def _of_reconstruction(sizes: Sizes, params: Any) -> Cost:
     if method in ("sirt", "sart"):
         rounds = params.iterations if method == "sirt" else params.sart_iterations
         seconds += rounds * n * voxels * (1 + nz / max(nx, 1)) / _UPDATES_PER_S[method]
-        memory += voxels
+        memory += 8.5 * voxels
     elif method == "fourier":
         seconds, memory = _FOURIER_S * voxels, 1e8 + 1.4 * voxels
     return Cost(seconds, voxels * (2 if params.output_type == "int16" else 4), 0.0, memory)

@@ -98,8 +98,8 @@ class EditedModel:
         said = run.notes.get(self._name, [])
         run.outputs[self._source.port][self._name] = changed
         run.notes[self._name] = [
-            *(line for line in said if not line.startswith(_EDITED)),
-            f"{_EDITED} version {version.number}" + (f", {note}" if note else ""),
+            *(line for line in said if not line.startswith(EDITED)),
+            f"{EDITED} version {version.number}" + (f", {note}" if note else ""),
         ]
         try:
             project.save(run)
@@ -119,15 +119,17 @@ class EditedModel:
 
     def _write(self, model: FiducialModel, note: str, numbers: Mapping[str, Any]) -> Version:
         return save_version(
-            self.folder, self._name, model, self._series, author=_author(), note=note,
+            self.folder, self._name, model, self._series, author=author(), note=note,
             numbers=numbers,
         )  # fmt: skip
 
 
-_EDITED = "edited by hand:"
+EDITED = "edited by hand:"
+"""How the note on an edited result begins."""
 
 
-def _author() -> str:
+def author() -> str:
+    """Who edits."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

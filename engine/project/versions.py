@@ -92,6 +92,30 @@ def save_version(
         A file cannot be written, or ``keep`` not be read.
     """
     template = None if keep is None else put_into(read_model_file(keep), model)
+    number, path = next_folder(folder)
+    write_model(path, name, model, series)
+    if template is not None:
+        write_model_file(path / f"{name}.fid", template)
+    finite = {k: float(v) for k, v in (numbers or {}).items() if math.isfinite(v)}
+    version = Version(
+        number, path, name, round(time.time(), 3), author, note, finite, model.diameter_px
+    )
+    write_record(version, {"n_contours": model.n_tracks, "n_points": model.n_points})
+    return version
+
+
+def write_record(version: Version, more: Mapping[str, int]) -> None:
+    """Write what makes a version one, when its files are there; raises :class:`InputError`."""
+    record = {
+        "name": version.name, "time": version.time, "author": version.author,
+        "note": version.note, "numbers": dict(version.numbers),
+        "diameter_px": version.diameter_px, **more,
+    }  # fmt: skip
+    write_text(version.path / _RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def next_folder(folder: Path) -> tuple[int, Path]:
+    """Make the folder of the next version; raises :class:`InputError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         number = max((int(p.name[1:]) for p in _folders(folder)), default=0) + 1
@@ -105,19 +129,7 @@ def save_version(
                 number += 1
     except OSError as exc:
         raise file_error(folder, exc) from exc
-    write_model(path, name, model, series)
-    if template is not None:
-        write_model_file(path / f"{name}.fid", template)
-    finite = {k: float(v) for k, v in (numbers or {}).items() if math.isfinite(v)}
-    version = Version(
-        number, path, name, round(time.time(), 3), author, note, finite, model.diameter_px
-    )
-    record = {
-        "name": name, "time": version.time, "author": author, "note": note, "numbers": finite,
-        "diameter_px": model.diameter_px, "n_contours": model.n_tracks, "n_points": model.n_points,
-    }  # fmt: skip
-    write_text(path / _RECORD, json.dumps(record, indent=1) + "\n")
-    return version
+    return number, path
 
 
 def _folders(folder: Path) -> list[Path]:

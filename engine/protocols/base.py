@@ -32,6 +32,7 @@ def parameter(
     group: str = "",
     shown_if: dict[str, Any] | None = None,
     path: str = "",
+    empty: str = "",
     **limits: Any,
 ) -> Any:
     """A field of :class:`Parameters`.
@@ -48,6 +49,8 @@ def parameter(
         Name of another parameter to the value at which this one matters.
     path : str
         ``file``, ``folder`` or ``files`` (several of both), for what a form browses for.
+    empty : str
+        What a form shows in the field of an optional parameter that is not set.
     limits
         ``ge``, ``gt``, ``le``, ``lt`` of pydantic.
     """
@@ -56,6 +59,8 @@ def parameter(
         extra["shown_if"] = shown_if
     if path:
         extra["path"] = path
+    if empty:
+        extra["empty"] = empty
     return Field(default, title=label, description=help, json_schema_extra=extra, **limits)
 
 

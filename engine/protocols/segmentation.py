@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tiltwright.engine.errors import DataError, InputError
+from tiltwright.engine.io.hashes import file_hash
 from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
+from tiltwright.engine.volume.membrain import load_membrain
 
 
 class Segmentation(Protocol):
-    """Find membranes by their plane-ness and by votes along them; no learned weights."""
+    """Find membranes by their plane-ness and by votes along them, or by a trained network."""
 
     key = "segmentation"
     title = "Segment membranes"
     section = "Tomograms"
-    citation = "Martinez-Sanchez et al. 2014, doi:10.1016/j.jsb.2014.02.015"
+    citation = (
+        "Martinez-Sanchez et al. 2014, doi:10.1016/j.jsb.2014.02.015; membrain-seg: Lamm et al. "
+        "2024, doi:10.1101/2024.01.05.574336"
+    )
     inspect = (
         "Does the mask hug the membranes? Holes, spikes, density that it lacks, noise that it "
         "has? Membranes that lie flat are lost in the missing wedge."
@@ -26,25 +32,40 @@ class Segmentation(Protocol):
     outputs: ClassVar = {"mask": Port(Tomogram, "Mask of the membranes")}
 
     class Params(base.Parameters):
+        method: Literal["built-in", "membrain-seg"] = parameter(
+            "built-in", label="Method",
+            help="built-in: plane-ness and votes, without learned weights. membrain-seg: its "
+            "neural network, if that package is installed.",
+        )  # fmt: skip
+        model: Path | None = parameter(
+            None, label="Trained model", path="file", empty="needed",
+            shown_if={"method": "membrain-seg"},
+            help="The file of weights (.ckpt) that membrain-seg is to use.",
+        )  # fmt: skip
         thickness_nm: float = parameter(
             4.0, label="Membrane thickness", unit="nm", gt=0, le=100,
+            shown_if={"method": "built-in"},
             help="What is looked for, and how thick the mask is.",
         )  # fmt: skip
         threshold: float = parameter(
             14.0, label="Strength threshold", gt=0,
+            shown_if={"method": "built-in"},
             help="How much stronger than the background's usual sheets a membrane must be "
             "somewhere. Lower finds more membranes and more noise.",
         )  # fmt: skip
         weak: float = parameter(
             0.6, label="Weak part", gt=0, le=1, expert=True,
+            shown_if={"method": "built-in"},
             help="Part of the threshold that suffices where a sheet is connected to a strong one.",
         )  # fmt: skip
         min_size: int = parameter(
             300, label="Minimum size", unit="voxels", ge=0,
+            shown_if={"method": "built-in"},
             help="Of a connected membrane: voxels of its middle sheet.",
         )  # fmt: skip
         light: bool = parameter(
             False, label="Light membranes", expert=True,
+            shown_if={"method": "built-in"},
             help="Membranes are lighter than their surroundings.",
         )  # fmt: skip
         mesh: Literal["none", "ply", "stl"] = parameter(
@@ -58,7 +79,10 @@ class Segmentation(Protocol):
     @classmethod
     def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
         """A mask of the tomogram's size."""
-        _thickness(inputs["tomogram"], params)
+        if params.method == "membrain-seg":
+            load_membrain(params.model)
+        else:
+            _thickness(inputs["tomogram"], params)
         return {"mask": inputs["tomogram"]}
 
     @classmethod
@@ -67,10 +91,36 @@ class Segmentation(Protocol):
         import numpy as np
 
         from tiltwright.engine.io.mrc_write import MrcWriter
-        from tiltwright.engine.volume.membranes import find_membranes
         from tiltwright.engine.volume.mesh import mesh_of_mask, write_mesh
 
         tomogram: Tomogram = inputs["tomogram"]
+        if params.method == "membrain-seg":
+            mask = cls._learned(tomogram, params, context)
+        else:
+            mask = cls._built_in(tomogram, params, context)
+        path = context.folder / f"{tomogram.name}_membranes.mrc"
+        label = ("Tiltwright: 1 in membranes",)
+        with MrcWriter(path, mask.shape, np.int8, tomogram.pixel_size_a, labels=label) as writer:
+            for z, section in enumerate(mask):
+                context.monitor.check()
+                writer.write(z, section.astype(np.int8))
+        if params.mesh != "none":
+            mesh = mesh_of_mask(mask, params.smoothing)
+            write_mesh(path.with_suffix(f".{params.mesh}"), mesh, tomogram.pixel_size_a)
+            context.say(f"mesh of {len(mesh.triangles)} triangles")
+        return {"mask": open_tomogram(path, tomogram.name, tomogram.origin)}
+
+    @classmethod
+    def source_hashes(cls, params: Any) -> list[str]:
+        """Identity of the model that was named."""
+        if params.method != "membrain-seg" or params.model is None:
+            return []
+        return [file_hash(params.model.expanduser())]
+
+    @staticmethod
+    def _built_in(tomogram: Tomogram, params: Any, context: Context) -> Any:
+        from tiltwright.engine.volume.membranes import find_membranes
+
         thickness = _thickness(tomogram, params)
         found = find_membranes(
             tomogram.data, thickness, threshold=params.threshold, weak=params.weak,
@@ -84,19 +134,22 @@ class Segmentation(Protocol):
             )
         area = len(found.points) * (tomogram.pixel_size_a / 10) ** 2
         context.say(f"{found.component.max() + 1} membranes, about {area:.0f} nm² together")
-        path = context.folder / f"{tomogram.name}_membranes.mrc"
-        label = ("Tiltwright: 1 in membranes",)
-        with MrcWriter(
-            path, found.mask.shape, np.int8, tomogram.pixel_size_a, labels=label
-        ) as writer:
-            for z, section in enumerate(found.mask):
-                context.monitor.check()
-                writer.write(z, section.astype(np.int8))
-        if params.mesh != "none":
-            mesh = mesh_of_mask(found.mask, params.smoothing)
-            write_mesh(path.with_suffix(f".{params.mesh}"), mesh, tomogram.pixel_size_a)
-            context.say(f"mesh of {len(mesh.triangles)} triangles")
-        return {"mask": open_tomogram(path, tomogram.name, tomogram.origin)}
+        return found.mask
+
+    @staticmethod
+    def _learned(tomogram: Tomogram, params: Any, context: Context) -> Any:
+        from tiltwright.engine.volume.membrain import membrain_mask
+
+        segment = load_membrain(params.model)
+        context.monitor.step(0, 1, "membrain-seg is at work")
+        mask = membrain_mask(
+            segment, tomogram.path, tomogram.shape, tomogram.pixel_size_a, params.model,
+            context.folder,
+        )  # fmt: skip
+        if not mask.any():
+            raise DataError(f"segmentation: membrain-seg found no membranes in {tomogram.name}")
+        context.say(f"membrain-seg with {params.model.name}: {int(mask.sum())} voxels")
+        return mask
 
 
 def _thickness(tomogram: Tomogram, params: Any) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,15 @@ def gradient_taps(sigma: float) -> Volume:
     return np.asarray(one / (one[0] + 2 * one[1:].sum()), np.float32)
 
 
+def gradient_cubes(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Where the mean gradient of a volume ``(nz, ny, nx)`` is measured: cubes spread over it."""
+    starts = [
+        np.unique(np.linspace(0, max(n - _CUBE, 0), _CUBES).round().astype(int)) for n in shape
+    ]
+    for first in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3).tolist():
+        yield tuple(slice(a, a + _CUBE) for a in first)
+
+
 def mean_gradient(volume: Volume, sigma: float) -> float:
     """Mean magnitude of the gradient of the smoothed volume, from cubes spread over it.
 
@@ -100,17 +109,18 @@ def mean_gradient(volume: Volume, sigma: float) -> float:
     DataError
         The volume is constant.
     """
+    return mean_gradient_of((volume[cube] for cube in gradient_cubes(volume.shape)), sigma)
+
+
+def mean_gradient_of(cubes: Iterable[npt.NDArray[Any]], sigma: float) -> float:
+    """The same of the cubes alone; raises :class:`DataError`."""
     from scipy.ndimage import correlate1d
 
     taps = gradient_taps(sigma).astype(np.float64)
     kernel = np.concatenate([taps[:0:-1], taps])
-    starts = [
-        np.unique(np.linspace(0, max(n - _CUBE, 0), _CUBES).round().astype(int))
-        for n in volume.shape
-    ]
     total = count = 0.0
-    for z, y, x in np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 3):
-        cube = np.asarray(volume[z : z + _CUBE, y : y + _CUBE, x : x + _CUBE], np.float64)
+    for part in cubes:
+        cube = np.asarray(part, np.float64)
         for axis in range(3):
             cube = correlate1d(cube, kernel, axis, mode="nearest")
         square = sum(np.gradient(cube, axis=a) ** 2 for a in range(3) if cube.shape[a] > 1)
@@ -186,7 +196,7 @@ def _filtered(
     return _by_slabs(data, how, monitor, threads)
 
 
-def _finite(block: npt.NDArray[Any], z: int) -> Volume:
+def finite(block: npt.NDArray[Any], z: int) -> Volume:
     out = np.asarray(block, np.float32)
     # a sum is finite only if all its terms are, and costs no mask
     if not math.isfinite(float(out.sum(dtype=np.float64))):
@@ -214,7 +224,7 @@ def _evolved(
     now, then = _room(data.shape, scratch), _room(data.shape, scratch)
     for z in range(0, nz, _SLAB):
         monitor.check()
-        now[z : z + _SLAB] = _finite(data[z : z + _SLAB], z)
+        now[z : z + _SLAB] = finite(data[z : z + _SLAB], z)
     tiles = [(y, x) for y in range(0, ny, TILE_Y) for x in range(0, nx, TILE_X)]
     sigma = how.sigma if how.method == "eed" else 0.0
     taps, total = gradient_taps(sigma), how.iterations * len(tiles)
@@ -242,14 +252,14 @@ def _evolved(
 def _by_slabs(
     data: Any, how: Denoising, monitor: Monitor, threads: int
 ) -> Iterator[tuple[int, Volume]]:
-    work, halo = _local(how)
+    work, halo = local_filter(how)
     nz = data.shape[0]
     depth = max(_SLAB, halo)
 
     def one(z: int) -> Volume:
         monitor.check()
         first, last = max(z - halo, 0), min(z + depth + halo, nz)
-        slab = _finite(data[first:last], first)
+        slab = finite(data[first:last], first)
         return work(slab)[z - first : min(z + depth, nz) - first]
 
     with ThreadPoolExecutor(threads) as pool:
@@ -261,7 +271,7 @@ def _by_slabs(
         monitor.step(nz, nz, how.method)
 
 
-def _local(how: Denoising) -> tuple[Callable[[Volume], Volume], int]:
+def local_filter(how: Denoising) -> tuple[Callable[[Volume], Volume], int]:
     """A filter of a slab, and how many sections beside it matter."""
     from scipy.ndimage import gaussian_filter, median_filter
 

@@ -34,7 +34,10 @@ _RAW = 16
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _F = np.float32
 _ZERO, _HALF, _ONE, _TWO = _F(0), _F(0.5), _F(1), _F(2)
-_QUARTER, _THIRD, _SIXTH, _TINY = _F(0.25), _F(1 / 3), _F(1 / 6), _F(1e-30)
+_QUARTER, _THIRD, _SIXTH = _F(0.25), _F(1 / 3), _F(1 / 6)
+_FLAT, _TINY = _F(1e-9), _F(1e-20)
+"""Parts of lambda's structure tensor, and of any, below which there is none: squares of smaller
+ones would be lost, and what is left of them would be no direction but noise that grows."""
 _PRODUCTS = _F(1 / 256)
 """Of the differences (1/2 each) and of the weights 1, 2, 1 along three axes."""
 _EDGE, _MOST, _PART = _F(3.31488), _F(16), _F(1 / 64)
@@ -108,13 +111,14 @@ def _fluxes(
 
     ``tensor`` is 256 times the structure tensor, ``limit`` the same times lambda squared.
     """
+    least = limit * _FLAT + _TINY
     for c in range(1, WIDTH - 1):
         xx, yy, zz = tensor[c], tensor[WIDTH + c], tensor[2 * WIDTH + c]
         xy, xz, yz = tensor[3 * WIDTH + c], tensor[4 * WIDTH + c], tensor[5 * WIDTH + c]
         mean = (xx + yy + zz) * _THIRD
         xx, yy, zz = xx - mean, yy - mean, zz - mean
         off = xy * xy + xz * xz + yz * yz
-        p = math.sqrt((xx * xx + yy * yy + zz * zz + _TWO * off) * _SIXTH) + _TINY
+        p = math.sqrt((xx * xx + yy * yy + zz * zz + _TWO * off) * _SIXTH) + least
         # cos 3 theta, where the eigenvalues are mean + 2 p cos(theta + 2 pi k / 3)
         # each part divided first: the cube of p is 0 where nothing changes
         q = _ONE / p

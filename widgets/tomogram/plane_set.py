@@ -75,12 +75,15 @@ class PlaneSet(QWidget):
     hovered : (text)
     rendered : (plane)
         A plane came in.
+    cursor_placed : ()
+        The cursor is at another voxel, whoever moved it.
     """
 
     cursor_moved = pyqtSignal(int, int, int)
     scrolled = pyqtSignal()
     hovered = pyqtSignal(str)
     rendered = pyqtSignal(str)
+    cursor_placed = pyqtSignal()
 
     def __init__(self, lane: Lane, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -156,6 +159,7 @@ class PlaneSet(QWidget):
         )
         self.cursor_voxel = held[0], held[1], held[2]
         self._read()
+        self.cursor_placed.emit()
 
     def set_thickness(self, thickness: int) -> None:
         """Average so many sections."""

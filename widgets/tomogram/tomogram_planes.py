@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltwright.widgets.image.tiles import Tile, read_tile
+
+if TYPE_CHECKING:
+    from tiltwright.engine.model.tomogram import Tomogram
 
 Plane = Literal["xy", "xz", "yz"]
 PLANES: tuple[Plane, ...] = ("xy", "xz", "yz")
@@ -79,3 +82,10 @@ def on_plane(xyz: npt.ArrayLike, plane: Plane) -> npt.NDArray[np.float64]:
     right, up, _ = AXES[plane]
     out: npt.NDArray[np.float64] = np.asarray(xyz, np.float64)[..., [right, up]]
     return out
+
+
+def carried(voxel: tuple[int, int, int], a: Tomogram, b: Tomogram) -> tuple[int, int, int]:
+    """The voxel of ``b`` at the place of the specimen where ``a`` has one."""
+    at = (np.array(voxel) + a.origin) * (a.pixel_size_a / b.pixel_size_a) - b.origin
+    x, y, z = (round(float(v)) for v in at)
+    return x, y, z

@@ -1,4 +1,5 @@
-"""The tomogram viewer: linked planes, slab, measure, the specimen's box, two side by side."""
+"""The tomogram viewer: linked planes, slab, measure, the specimen's box, two side by side, and a
+mask with its surface."""
 
 from __future__ import annotations
 
@@ -17,12 +18,17 @@ from tiltwright.widgets.image.overlay import Layer
 from tiltwright.widgets.image.tiles import sample
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.tomogram.box_panel import BoxPanel
+from tiltwright.widgets.tomogram.mask_tools import BrushGesture, MaskTools
 from tiltwright.widgets.tomogram.plane_set import Beads, PlaneSet
+from tiltwright.widgets.tomogram.proposal import between_beads, search
 from tiltwright.widgets.tomogram.specimen_box import BoxGesture, SpecimenBox
+from tiltwright.widgets.tomogram.surface_view import SurfaceView
+from tiltwright.widgets.tomogram.tomogram_planes import carried
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.tomogram import Tomogram
     from tiltwright.engine.volume.boundaries import Boundaries
+    from tiltwright.engine.volume.mask_edit import MaskEditor
 
 THICKEST = 50
 
@@ -54,6 +60,8 @@ class TomogramViewer(QWidget):
         self._box: SpecimenBox | None = None
         self._beads: Beads | None = None
         self.first, self.second = (PlaneSet(self.lane, self) for _ in range(2))
+        self.masks = MaskTools(self, self.first, self.lane)
+        self.surface = SurfaceView(self)
         self.levels = LevelsBar(self)
         self.panel = BoxPanel(self)
         self.navigation = NavigationBar(self, "section")
@@ -86,6 +94,7 @@ class TomogramViewer(QWidget):
         self._beads = beads
         self.box_action.setChecked(False)
         self.set_box(None)
+        self.set_mask(None)
         self.first.set_tomogram(tomogram, "No tomogram is open.")
         self.second.set_tomogram(other)
         self.second.setVisible(other is not None)
@@ -94,13 +103,26 @@ class TomogramViewer(QWidget):
         for action in (self.box_action, self.propose_action, self.measure_action):
             action.setEnabled(tomogram is not None)
         self.navigation.set_count(tomogram.shape[0] if tomogram is not None else 0)
+        self._show_volume()
         self._cursor_shown()
+
+    def set_mask(
+        self, editor: MaskEditor | None, words: str = "", *, editable: bool = True
+    ) -> None:
+        """Lay a mask of the tomogram's size over it, to be looked at or to be painted."""
+        self.masks.set_editor(editor, words, editable)
+        self.surface_action.setEnabled(editor is not None)
+        if editor is None:
+            self.surface_action.setChecked(False)
+        self._show_surface()
 
     def set_beads(self, beads: Beads | None) -> None:
         """Draw the beads of an alignment."""
         self._beads = beads
         self.beads_action.setEnabled(beads is not None)
         self._show_beads(self.beads_action.isChecked())
+        self._show_volume()
+        self._show_surface()
 
     def set_box(self, box: SpecimenBox | None) -> None:
         """Show a box without a signal."""
@@ -123,6 +145,7 @@ class TomogramViewer(QWidget):
         """Stop timers and the thread; the viewer shows nothing afterwards."""
         self.navigation.player.stop()
         self.set_tomogram(None)
+        self.surface.shutdown()
         if self._own_lane:
             self.lane.close()
 
@@ -142,6 +165,10 @@ class TomogramViewer(QWidget):
         self.propose_action = act(
             "Propose", ["Shift+B"], self._propose, "Propose a box from where the structure ends"
         )
+        self.surface_action = act(
+            "Surface", ["S"], lambda _: self._show_surface(), "Show the mask's surface in 3-D",
+            checkable=True,
+        )  # fmt: skip
         self.beads_action = act(
             "Beads", ["T"], self._show_beads, "Show the beads: green bottom, magenta top",
             checkable=True, checked=True,
@@ -181,7 +208,9 @@ class TomogramViewer(QWidget):
             row.setSpacing(6)
         top.addWidget(QLabel("Slab", self))
         top.addWidget(self.slab)
-        for action in (self.measure_action, self.box_action, self.propose_action):
+        for action in (
+            self.measure_action, self.box_action, self.propose_action, self.surface_action,
+        ):  # fmt: skip
             top.addWidget(button(action, self))
         top.addWidget(self.message, 1)
         for action in (
@@ -195,12 +224,15 @@ class TomogramViewer(QWidget):
         pair.setChildrenCollapsible(False)
         pair.addWidget(self.first)
         pair.addWidget(self.second)
+        pair.addWidget(self.surface)
+        pair.setSizes([600, 600, 420])
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addLayout(top)
         column.addWidget(pair, 1)
         column.addWidget(self.panel)
+        column.addWidget(self.masks)
         column.addWidget(self.navigation)
         column.addLayout(last)
 
@@ -219,6 +251,9 @@ class TomogramViewer(QWidget):
         self.first.scrolled.connect(lambda: self._scroll(self.first, self.second))
         self.second.scrolled.connect(lambda: self._scroll(self.second, self.first))
         self.first.rendered.connect(self._show_levels)
+        self.masks.tool_changed.connect(self._tools)
+        self.masks.stroked.connect(lambda _: self._show_surface())
+        self.surface.picked.connect(self.set_cursor)
 
     # ---- reactions -----------------------------------------------------------------------------
 
@@ -228,13 +263,14 @@ class TomogramViewer(QWidget):
             return
         x, y, z = self.first.cursor_voxel
         self.navigation.set_current(z)
+        self.surface.set_section(z)
         if self.second.tomogram is not None:
-            self.second.set_cursor(*_carried((x, y, z), self.tomogram, self.second.tomogram))
+            self.second.set_cursor(*carried((x, y, z), self.tomogram, self.second.tomogram))
         self.cursor_moved.emit(x, y, z)
 
     def _second_moved(self, x: int, y: int, z: int) -> None:
         if self.tomogram is not None and self.second.tomogram is not None:
-            self.set_cursor(*_carried((x, y, z), self.second.tomogram, self.tomogram))
+            self.set_cursor(*carried((x, y, z), self.second.tomogram, self.tomogram))
 
     def _scroll(self, moved: PlaneSet, other: PlaneSet) -> None:
         a, b = moved.tomogram, other.tomogram
@@ -268,6 +304,22 @@ class TomogramViewer(QWidget):
         for planes in (self.first, self.second):
             planes.set_beads(self._beads if shown else None)
 
+    def _show_volume(self) -> None:
+        """The box and the beads of the 3-D view."""
+        tomogram = self.tomogram
+        if tomogram is None:
+            self.surface.set_volume(None)
+            return
+        self.surface.set_volume(tomogram.shape, self._beads, tomogram.pixel_size_a, tomogram.origin)
+
+    def _show_surface(self) -> None:
+        """Make the surface anew while it is in sight."""
+        shown = self.surface_action.isChecked()
+        self.surface.setVisible(shown)
+        editor = self.masks.editor
+        if shown and editor is not None:
+            self.surface.set_mask(editor.mask)
+
     def _show_levels(self, plane: str) -> None:
         tile = self.first.views["xy"].tile
         if plane == "xy" and tile is not None:
@@ -277,12 +329,18 @@ class TomogramViewer(QWidget):
 
     def _tools(self) -> None:
         """Give each plane the gesture of the tool in hand."""
+        if self.sender() is self.measure_action and self.measure_action.isChecked():
+            self.masks.put_away()
+        elif self.masks.active:
+            self.measure_action.setChecked(False)
         for planes in (self.first, self.second):
             for plane, view in planes.views.items():
                 view.gesture = None
                 view.set_layer("measure")
                 view.unsetCursor()
-                if self.measure_action.isChecked():
+                if planes is self.first and self.masks.active:
+                    view.gesture = BrushGesture(plane, self.masks)
+                elif self.measure_action.isChecked():
                     view.gesture = MeasureGesture(
                         lambda view=view: view.pixel_size_a,  # type: ignore[misc]
                         lambda layers, nm, view=view: self._measure(view, layers, nm),  # type: ignore[misc]
@@ -313,12 +371,12 @@ class TomogramViewer(QWidget):
         tomogram = self.tomogram
         if tomogram is None:
             return
-        found = _between_beads(self._beads, tomogram)
+        found = between_beads(self._beads, tomogram)
         if found is not None:
             self._proposed(found, f"Proposed from {found.n_patches} beads")
             return
         self.message.setText("Looking for the specimen …")
-        self.lane.request((id(self), "boundaries"), lambda: _search(tomogram), self._proposed)
+        self.lane.request((id(self), "boundaries"), lambda: search(tomogram), self._proposed)
 
     def _proposed(self, found: Boundaries | str, words: str = "") -> None:
         if isinstance(found, str) or self.tomogram is None:
@@ -339,43 +397,3 @@ class TomogramViewer(QWidget):
         """A window of its own ends its thread."""
         self.shutdown()
         super().closeEvent(event)
-
-
-def _between_beads(beads: Beads | None, tomogram: Tomogram) -> Boundaries | None:
-    """The specimen between the beads of both surfaces; ``None`` when they do not tell."""
-    from tiltwright.engine.errors import DataError
-    from tiltwright.engine.volume.bead_surfaces import bead_boundaries
-
-    if beads is None:
-        return None
-    per_nm = 10 / tomogram.pixel_size_a
-    try:
-        return bead_boundaries(
-            beads.xyz_nm * per_nm - tomogram.origin, beads.surface, tomogram.shape,
-            margin_px=beads.diameter_nm * per_nm,
-        )  # fmt: skip
-    except DataError:
-        return None
-
-
-def _search(tomogram: Tomogram) -> Any:
-    """Boundaries of a tomogram, or why there are none; in pieces."""
-    from tiltwright.engine.errors import TiltwrightError
-    from tiltwright.engine.volume.boundaries import fit_planes, patch_size, patches
-
-    try:
-        found = []
-        for patch in patches(tomogram.data):
-            found.append(patch)
-            yield None
-        size = patch_size(tomogram.shape, 64)
-        yield fit_planes(tomogram.shape, size, [c for c, _ in found], [p for _, p in found])
-    except TiltwrightError as exc:
-        yield str(exc)
-
-
-def _carried(voxel: tuple[int, int, int], a: Tomogram, b: Tomogram) -> tuple[int, int, int]:
-    """The voxel of ``b`` at the place of the specimen where ``a`` has one."""
-    at = (np.array(voxel) + a.origin) * (a.pixel_size_a / b.pixel_size_a) - b.origin
-    x, y, z = (round(float(v)) for v in at)
-    return x, y, z

@@ -1,0 +1,145 @@
+"""The mask of a run as a person corrects it: versions beside its results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiltwright.engine.errors import InputError
+from tiltwright.engine.io.atomic import file_error
+from tiltwright.engine.io.mrc import read_header
+from tiltwright.engine.io.mrc_write import MrcWriter
+from tiltwright.engine.model.tomogram import Tomogram
+from tiltwright.engine.project.edited import EDITED, author
+from tiltwright.engine.project.results import Results
+from tiltwright.engine.project.run import Source
+from tiltwright.engine.project.versions import Version, list_versions, next_folder, write_record
+
+_SECTIONS = 8
+
+
+class EditedMask:
+    """Versions of one mask of a project; the newest is the run's result.
+
+    What was computed is kept as the first version. As with models, the versions lie beside the
+    results of the run, and computing it again keeps them.
+
+    Parameters
+    ----------
+    source : Source
+        The output that is edited.
+    name : str
+        The series.
+    """
+
+    def __init__(self, project: Results, source: Source, name: str) -> None:
+        self._project, self._source, self._name = project, source, name
+
+    @property
+    def folder(self) -> Path:
+        """Where the versions lie."""
+        return self._project.folder_of(self._source.run) / "edited" / f"{self._name}_mask"
+
+    def load(self) -> Tomogram:
+        """The mask as it is; raises :class:`InputError`."""
+        mask: Tomogram = self._project.item(self._source, self._name)
+        return mask
+
+    def versions(self) -> list[Version]:
+        """All versions, the oldest first; raises :class:`InputError`."""
+        return list_versions(self.folder)
+
+    def check_free(self) -> None:
+        """Raise :class:`InputError` when nothing can be saved now."""
+        self._project.check_writable()
+        run = self._project.runs[self._source.run]
+        if run.status in ("running", "queued"):
+            raise InputError(f"{run.label}: is {run.status}; save when it has finished")
+
+    def write(self, mask: Any, note: str) -> Iterator[Version | None]:
+        """Write a version in pieces: ``None`` after each, then the version.
+
+        It is not the run's result before :meth:`use`; nobody may change ``mask`` meanwhile.
+
+        Parameters
+        ----------
+        mask : (nz, ny, nx)
+            Not 0 inside.
+
+        Raises
+        ------
+        InputError
+            Another size than the run's mask, or a file cannot be written.
+        """
+        before = self.load()
+        if mask.shape != before.shape:
+            mine = " x ".join(str(n) for n in mask.shape[::-1])
+            raise InputError(f"mask: {mine} voxels do not fit the result, {before.describe()}")
+        if not self.versions():
+            yield from self._keep(before)
+        number, path = next_folder(self.folder)
+        file = path / before.path.name
+        head = read_header(before.path)
+        labels = [*head.labels[:9], "Tiltwright: mask edited by hand"]
+        count = 0
+        with MrcWriter(
+            file, mask.shape, np.int8, before.pixel_size_a, head.origin, labels
+        ) as writer:
+            for z in range(0, len(mask), _SECTIONS):
+                part = np.asarray(mask[z : z + _SECTIONS]) != 0
+                count += int(part.sum())
+                writer.write(z, part.view(np.int8))
+                yield None
+        version = self._version(number, path, file.stem, note)
+        write_record(version, {"n_voxels": count})
+        yield version
+
+    def _keep(self, mask: Tomogram) -> Iterator[None]:
+        """The mask as computed becomes the first version, at no cost where files can be linked."""
+        number, path = next_folder(self.folder)
+        try:
+            try:
+                os.link(mask.path, path / mask.path.name)
+            except OSError:
+                shutil.copyfile(mask.path, path / mask.path.name)
+        except OSError as exc:
+            raise file_error(path / mask.path.name, exc) from exc
+        yield None
+        write_record(self._version(number, path, mask.path.stem, "as computed"), {})
+
+    @staticmethod
+    def _version(number: int, path: Path, stem: str, note: str) -> Version:
+        return Version(number, path, stem, round(time.time(), 3), author(), note, {}, 0.0)
+
+    def use(self, version: Version) -> None:
+        """Make a version the result of the run: what depends on it is out of date afterwards.
+
+        Raises
+        ------
+        InputError
+            Read-only, the run is at work, or its record cannot be written.
+        """
+        self.check_free()
+        project = self._project
+        run = project.runs[self._source.run]
+        record = run.outputs[self._source.port][self._name]
+        said = run.notes.get(self._name, [])
+        path = version.path / f"{version.name}.mrc"
+        changed = record | {"path": project.place(run).name(path)}
+        run.outputs[self._source.port][self._name] = changed
+        run.notes[self._name] = [
+            *(line for line in said if not line.startswith(EDITED)),
+            f"{EDITED} mask, version {version.number}" + (f", {version.note}" * bool(version.note)),
+        ]
+        try:
+            project.save(run)
+        except InputError:
+            run.outputs[self._source.port][self._name] = record
+            run.notes[self._name] = said
+            raise
