@@ -25,7 +25,7 @@ from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.progress import SILENT, Monitor
 
 Floats = npt.NDArray[np.float64]
-_GROUP_RAD = 0.5
+GROUP_RAD = 0.5
 _SEARCH_RAD = 0.4
 _WALK_A = 1500.0
 _LEAST_WALK = np.array([30.0, 10.0, 10.0, 0.5])
@@ -156,7 +156,7 @@ def estimate_series(
         try:
             return view_spectra(
                 np.asarray(stack[v]), pixel_size_a, slopes_a[v], centres_xy[v],
-                tile=settings.tile, band_a=settings.band_a, group_a=_GROUP_RAD / top,
+                tile=settings.tile, band_a=settings.band_a, group_a=GROUP_RAD / top,
             )  # fmt: skip
         except DataError:
             return None
