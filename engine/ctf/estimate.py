@@ -190,6 +190,11 @@ def estimate_series(
     return work.result(views, curves)
 
 
+def tells_hand(evidence: float, agreement: float) -> bool:
+    """Whether log likelihood and agreement of the views are enough to believe a hand."""
+    return evidence > _LEAST_EVIDENCE and agreement > _LEAST_AGREEMENT
+
+
 class _Series:
     """The views of a series, in the order of acquisition, while they are fitted."""
 
@@ -277,7 +282,7 @@ class _Series:
         if total < 0:
             self.hand = -self.hand
             self.fits = [self.refined(i) for i in range(len(self.fits))]
-        clear = self.evidence > _LEAST_EVIDENCE and self.confidence > _LEAST_AGREEMENT
+        clear = tells_hand(self.evidence, self.confidence)
         self.hand_said = self.hand if clear else 0
 
     def bind(self) -> None:

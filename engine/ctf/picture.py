@@ -19,8 +19,9 @@ from tiltwright.engine.ctf.spectra import Tiles, defocus_groups, smooth_backgrou
 
 Floats = npt.NDArray[np.float64]
 Picture = npt.NDArray[np.float32]
-_ARC_RAD = math.radians(12.0)
-"""Half width of the arcs that are averaged to make faint rings visible."""
+_ARC_RAD, _ARC_PX, _ARC_MOST_RAD = math.radians(12.0), 10.0, 0.8
+"""Half width of the arcs that are averaged to make faint rings visible; longer near the middle."""
+_GAIN_PX = 8
 _BACKGROUND_RINGS = 12
 
 
@@ -110,7 +111,7 @@ def _together(
 
 
 @njit(nogil=True, cache=True)
-def _arcs(plane: Any, half_rad: float, out: Any) -> None:
+def _arcs(plane: Any, arc: float, arc_px: float, arc_most: float, out: Any) -> None:
     """Average along arcs about zero frequency, with raised cosine weights; NaN stays."""
     reach = out.shape[1] - 1
     for j in range(out.shape[0]):
@@ -121,6 +122,7 @@ def _arcs(plane: Any, half_rad: float, out: Any) -> None:
                 continue
             r = math.hypot(ky, i)
             angle = math.atan2(ky, i)
+            half_rad = max(arc, min(arc_most, arc_px / r))
             n = math.ceil(half_rad * r)
             total, weight = 0.0, 0.0
             for k in range(-n, n + 1):
@@ -173,11 +175,33 @@ def tilt_corrected(planes: Planes, defocus: Defocus, optics: Optics, hand: int) 
 
 
 def along_arcs(picture: Picture) -> Picture:
-    """A picture averaged along arcs of 24 degrees: noise goes, rings stay."""
+    """A picture averaged along arcs of 24 degrees or more: noise goes, rings stay."""
     half = np.ascontiguousarray(picture[:, picture.shape[1] // 2 :])
     out = np.empty_like(half)
-    _arcs(half, _ARC_RAD, out)
+    _arcs(half, _ARC_RAD, _ARC_PX, _ARC_MOST_RAD, out)
     return _whole(out)
+
+
+def even_gain(picture: Picture) -> Picture:
+    """What to multiply a picture by so that its contrast is the same at all frequencies.
+
+    Rings fade outwards; what is shown of measured and fitted ones must be multiplied alike.
+    """
+    reach = picture.shape[0] // 2
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    radius = np.hypot(y, x)
+    there = np.isfinite(picture)
+    ring = np.rint(radius[there]).astype(np.int64)
+    kernel = np.ones(2 * _GAIN_PX + 1)
+    square = np.bincount(ring, picture[there].astype(np.float64) ** 2, reach + 1)
+    count = np.bincount(ring, minlength=reach + 1).astype(np.float64)
+    # Means over the same width in radius, each ring counted once.
+    known = (count > 0).astype(np.float64)
+    each = np.convolve(square / np.maximum(count, 1), kernel, "same")
+    mean = each / np.maximum(np.convolve(known, kernel, "same"), 1)
+    level = np.sqrt(np.maximum(mean, 1e-12 * max(float(mean.max()), 1e-30)))
+    out: Picture = (1 / np.interp(radius, np.arange(reach + 1), level)).astype(np.float32)
+    return out
 
 
 def _whole(half: Picture) -> Picture:
@@ -224,10 +248,8 @@ def zero_lines(
     mean, cos, sin = defocus.components
     k1d = optics.per_defocus * (mean + cos * np.cos(2 * angle) + sin * np.sin(2 * angle))
     constant = optics.constant(defocus.phase_shift_deg)
-    rising = mean > 0
-    first = math.floor(constant / math.pi) + 1 if rising else math.ceil(constant / math.pi) - 1
-    order = first + (1 if rising else -1) * np.arange(most)
-    way = (order * math.pi - constant)[:, None]
+    first, step = _first_zero(mean, constant)
+    way = ((first + step * np.arange(most)) * math.pi - constant)[:, None]
     root = k1d**2 - 4 * optics.per_s4 * way
     below = k1d + np.copysign(np.sqrt(np.maximum(root, 0)), k1d)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -235,3 +257,31 @@ def zero_lines(
         s = np.sqrt(np.where(s2 > 0, s2, np.nan))
     s = np.where(s <= top, s, np.nan)
     return np.asarray(s[np.isfinite(s).any(1)], np.float64)
+
+
+def defocus_through(
+    s: float, theta: float, number: int, defocus: Defocus, optics: Optics
+) -> Defocus:
+    """The defocus whose zero ``number`` (from 0, as in `zero_lines`) lies at a frequency.
+
+    Astigmatism and phase shift stay.
+
+    Parameters
+    ----------
+    s, theta : float
+        Frequency, 1/angstrom and above 0, and its direction, radians.
+    """
+    mean, cos, sin = defocus.components
+    constant = optics.constant(defocus.phase_shift_deg)
+    first, way = _first_zero(mean, constant)
+    wanted = (first + way * number) * math.pi - constant
+    along = (wanted + optics.per_s4 * s**4) / (optics.per_defocus * s * s)
+    new = along - cos * math.cos(2 * theta) - sin * math.sin(2 * theta)
+    return Defocus.of_components(new, cos, sin, defocus.phase_shift_deg)
+
+
+def _first_zero(mean_a: float, constant: float) -> tuple[int, int]:
+    """Order of the innermost zero of an under- or overfocus, and which way they go on."""
+    if mean_a > 0:
+        return math.floor(constant / math.pi) + 1, 1
+    return math.ceil(constant / math.pi) - 1, -1
