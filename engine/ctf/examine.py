@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tiltwright.engine.ctf.curves import RadialFit, defocus_of, fit_at, radial_fit
 from tiltwright.engine.ctf.estimate import GROUP_RAD
 from tiltwright.engine.ctf.fit import ENVELOPES_A2, Fit, FitData, refine
+from tiltwright.engine.ctf.judge import components_of
 from tiltwright.engine.ctf.model import Defocus, Optics
 from tiltwright.engine.ctf.picture import Picture, Planes, along_arcs, tilt_corrected
 from tiltwright.engine.ctf.spectra import ViewSpectra, grouped_spectra, ring_bins, tile_spectra
@@ -22,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 _SHOWN = 1.25
 """Frequencies are shown up to so many times the highest that is fitted."""
 _CACHE_BYTES = 96 << 20
+_FOUND = 0.3
+"""Score from which on the height of the fitted rings is believed."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,44 @@ class Look:
     defocus : Defocus
     curve : RadialFit
     amplitude, b_a2 : float
-        Of the rings, and their envelope.
+        Of the fitted rings, and their envelope.
+    hand : int
+        With which its tiles were brought together.
     """
 
     defocus: Defocus
     curve: RadialFit
     amplitude: float
     b_a2: float
+    hand: int
+
+    @classmethod
+    def of(cls, defocus: Defocus, power: ViewPower, fit: Fit, optics: Optics, hand: int) -> Look:
+        """From a fit of a view."""
+        curve = radial_fit(power.spectra, fit, optics, hand)
+        return cls(defocus, curve, float(fit.linear[-1]), fit.b_a2, hand)
+
+    @property
+    def envelope(self) -> Floats:
+        """Height of the rings to compare with, ``(n_rings,)``.
+
+        Of the fit; where that found nothing, as high as what is measured, so that a person sees
+        where the rings of a defocus would lie.
+        """
+        s, measured = self.curve.frequency, self.curve.measured
+        if self.curve.score >= _FOUND:
+            return np.asarray(self.amplitude * np.exp(-self.b_a2 * s**2))
+        width = max(len(s) // 6, 3)
+        inside = np.convolve(np.ones(len(s)), np.ones(width), "same")
+        square = np.convolve(measured**2, np.ones(width), "same") / inside
+        return np.asarray(np.sqrt(2 * square))
 
     def model_at(self, defocus: Defocus, optics: Optics) -> Floats:
         """The rings of another defocus on the frequencies of ``curve``, ``(n_rings,)``."""
         s2 = self.curve.frequency**2
-        mean = defocus.components[0]
-        phase = optics.per_defocus * mean * s2 - optics.per_s4 * s2**2
+        phase = optics.per_defocus * defocus.components[0] * s2 - optics.per_s4 * s2**2
         phase += optics.constant(defocus.phase_shift_deg)
-        out: Floats = -self.amplitude * np.exp(-self.b_a2 * s2) * np.cos(2 * phase)
-        return out
+        return np.asarray(-self.envelope * np.cos(2 * phase))
 
 
 class Examiner:
@@ -137,11 +162,19 @@ class Examiner:
         return sum(power.n_bytes for power in self._cache.values())
 
     def look(self, view: int, defocus: Defocus, hand: int) -> Look:
-        """Radial curve, score and fit resolution of a view at a defocus."""
+        """Radial curve, score and fit resolution of a view at a defocus.
+
+        Parameters
+        ----------
+        hand : int
+            1, -1, or 0 for the one that fits better in this view.
+        """
         power = self.power(view)
-        fit = fit_at(power.data, defocus, self.optics, hand)
-        curve = radial_fit(power.spectra, fit, self.optics, hand)
-        return Look(defocus, curve, float(fit.linear[-1]), fit.b_a2)
+        found = [
+            Look.of(defocus, power, fit_at(power.data, defocus, self.optics, h), self.optics, h)
+            for h in ((hand,) if hand else (1, -1))
+        ]
+        return max(found, key=lambda look: look.curve.score)
 
     def picture(self, view: int, defocus: Defocus, hand: int, *, smooth: bool = True) -> Picture:
         """The spectrum as ``picture.tilt_corrected`` makes it, averaged along arcs or not."""
@@ -152,7 +185,7 @@ class Examiner:
         self, view: int, start: Defocus, hand: int, *, astigmatism: bool = True,
         phase_shift: bool = False,
     ) -> Look:  # fmt: skip
-        """The best fit of a view near a defocus, without its neighbours.
+        """The best fit of a view near a defocus, without its neighbours; ``hand`` as above.
 
         Raises
         ------
@@ -160,24 +193,25 @@ class Examiner:
             The view is blank.
         """
         power = self.power(view)
-        p = np.array([*start.components, start.phase_shift_deg])
+        p = components_of(start)
         fits = []
-        for b in ENVELOPES_A2:
-            # The mean first: with the wrong one, astigmatism chases the rings of others.
-            plain = refine(
-                power.data, self.optics, p, free=(True, False, False, phase_shift), hand=hand,
-                b_a2=b,
-            )  # fmt: skip
-            free = (True, astigmatism, astigmatism, phase_shift)
-            fits.append(refine(power.data, self.optics, plain.p, free=free, hand=hand, b_a2=b))
-        best = max(fits, key=lambda fit: fit.log_ratio)
-        curve = radial_fit(power.spectra, best, self.optics, hand)
-        return Look(_tidy(best), curve, float(best.linear[-1]), best.b_a2)
+        for h in (hand,) if hand else (1, -1):
+            for b in ENVELOPES_A2:
+                # The mean first: with the wrong one, astigmatism chases the rings of others.
+                plain = refine(
+                    power.data, self.optics, p, free=(True, False, False, phase_shift), hand=h,
+                    b_a2=b,
+                )  # fmt: skip
+                free = (True, astigmatism, astigmatism, phase_shift)
+                fit = refine(power.data, self.optics, plain.p, free=free, hand=h, b_a2=b)
+                fits.append((fit, h))
+        best, h = max(fits, key=lambda pair: pair[0].log_ratio)
+        return Look.of(_tidy(best), power, best, self.optics, h)
 
     def hand_evidence(self, view: int, start: Defocus) -> float:
         """Log likelihood of hand 1 over hand -1 in one view, each at its own best defocus."""
         data = self.power(view).data
-        p = np.array([*start.components, start.phase_shift_deg])
+        p = components_of(start)
         held = fit_at(data, start, self.optics, 1), fit_at(data, start, self.optics, -1)
         b = max(held, key=lambda fit: fit.log_ratio).b_a2
         free = (True, True, True, False)

@@ -211,16 +211,16 @@ def _whole(half: Picture) -> Picture:
 
 
 def model_picture(
-    reach: int, step: float, defocus: Defocus, optics: Optics, amplitude: float, b_a2: float,
-    lowest: int = 1,
-) -> Picture:  # fmt: skip
-    """What :func:`tilt_corrected` would show of the fitted rings alone."""
+    reach: int, step: float, defocus: Defocus, optics: Optics, lowest: int = 1
+) -> Picture:
+    """The rings of a defocus, -1 at the zeros of the CTF and 1 between them, undamped.
+
+    As :func:`tilt_corrected`: NaN outside the circle and about the middle.
+    """
     ky, kx = np.mgrid[-reach : reach + 1, 0 : reach + 1]
-    s2 = (ky * ky + kx * kx) * (step * step)
-    angle = np.arctan2(ky, kx)
-    values = -amplitude * np.exp(-b_a2 * s2)
-    values *= np.cos(2 * phase(np.sqrt(s2), angle, defocus, optics))
-    radius2 = s2 / step**2
+    radius2 = ky * ky + kx * kx
+    s = np.sqrt(radius2) * step
+    values = -np.cos(2 * phase(s, np.arctan2(ky, kx), defocus, optics))
     values[(radius2 > reach * reach) | (radius2 < lowest * lowest)] = np.nan
     return _whole(values.astype(np.float32))
 

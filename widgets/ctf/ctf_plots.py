@@ -114,19 +114,20 @@ class CurvePlot(_Plot):
         self.model.setData([], [])
         self.mark.hide()
 
-    def show_look(self, look: Look) -> None:
-        """A measured curve and its fit."""
+    def show_look(self, look: Look, model: npt.NDArray[np.float64]) -> None:
+        """A measured curve, and the rings of a defocus on the same frequencies."""
         curve = look.curve
         self.measured.setData(curve.frequency, curve.measured)
-        self.model.setData(curve.frequency, curve.model)
+        self.model.setData(curve.frequency, model)
         self.mark.setValue(1 / curve.resolution_a)
         self.mark.label.setFormat(f"fits to {curve.resolution_a:.1f} Å")
         self.mark.show()
         item = self.plot.getPlotItem()
         item.setXRange(float(curve.frequency[0]), float(curve.frequency[-1]), padding=0.01)
         top = 1.15 * float(np.percentile(np.abs(curve.measured), 99.5))
-        top = max(top, 1.1 * float(np.abs(curve.model).max()), 1e-6)
-        item.setYRange(-top, top, padding=0)
+        top = max(top, 1.1 * float(np.abs(model).max()), 1e-6)
+        # Room for the words above.
+        item.setYRange(-top, 1.3 * top, padding=0)
 
     def show_model(self, frequency: Any, model: Any) -> None:
         """Another fitted curve, at once."""
@@ -225,7 +226,7 @@ class DefocusPlot(_Plot):
             low, high = float(shown.min()), float(shown.max())
             margin = max(0.12 * (high - low), 0.02)
             item = self.plot.getPlotItem()
-            item.setYRange(low - margin, high + 1.8 * margin, padding=0)
+            item.setYRange(low - margin, high + (3 if self.legend.items else 1) * margin, padding=0)
             item.setXRange(float(x.min()), float(x.max()), padding=0.03)
 
     def set_current(self, tilt_deg: float) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tiltwright.engine.model.tilt_series import TiltSeries
 
 _LEAST_HAND_TILT_DEG = 15.0
+_MODEL = np.float32(1.2)
+"""Height of the fitted rings; what is measured has a deviation of 1."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,8 @@ class Shown:
 
         out = self.measured * self.gain
         if with_model:
-            model = model_picture(
-                self.reach, self.step, defocus, optics, self.look.amplitude, self.look.b_a2,
-                self.lowest,
-            )  # fmt: skip
-            out[:, self.reach :] = (model * self.gain)[:, self.reach :]
+            model = model_picture(self.reach, self.step, defocus, optics, self.lowest)
+            out[:, self.reach :] = model[:, self.reach :] * _MODEL
         return out
 
 
@@ -126,17 +125,13 @@ class CtfSource:
             return self._examiner
 
     def render(self, view: int, defocus: Defocus, hand: int, smooth: bool) -> Shown:
-        """A view at a defocus; errors raised: as of the examiner."""
+        """A view at a defocus; ``hand`` 0: as fits better; errors raised: as of the examiner."""
         from tiltwright.engine.ctf.picture import even_gain
 
         examiner = self._made()
         look = examiner.look(view, defocus, hand)
-        picture = examiner.picture(view, defocus, hand, smooth=smooth)
+        picture = examiner.picture(view, defocus, look.hand, smooth=smooth)
         return Shown(view, picture, even_gain(picture), look, examiner.step, examiner.lowest)
-
-    def look(self, view: int, defocus: Defocus, hand: int) -> Look:
-        """Curve and score only."""
-        return self._made().look(view, defocus, hand)
 
     def refit(self, view: int, start: Defocus, hand: int) -> Look:
         """The best fit near a defocus."""

@@ -172,9 +172,7 @@ class CtfViewer(QWidget):
         # While a ring is dragged on, the rings are ahead of what was measured.
         now = self.session.defocus(self._view) or defocus
         self.spectrum.show_spectrum(shown, now, table.optics)
-        self.curve.show_look(shown.look)
-        if now != defocus:
-            self._show_model(now)
+        self.curve.show_look(shown.look, shown.look.model_at(now, table.optics))
         self._show_numbers()
         after = self._view + self._way
         if self.session.defocus(after) is not None and after >= 0:

@@ -51,7 +51,8 @@ class EditPanel(QWidget):
         rows.addWidget(self.mean, 0, 2)
         more = QHBoxLayout()
         more.setSpacing(6)
-        for text, spin in (("Astig.", self.astigmatism), ("at", self.angle), ("Phase", self.phase)):  # fmt: skip
+        named = ("Astig.", self.astigmatism), ("at", self.angle), ("Phase", self.phase)
+        for text, spin in named:
             label = QLabel(text, self)
             label.setBuddy(spin)
             more.addWidget(label)

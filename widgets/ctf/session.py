@@ -118,8 +118,8 @@ class CtfSession(QObject):
 
     @property
     def hand(self) -> int:
-        """Of the defocus gradient; 1 as long as it is undetermined."""
-        return (self.table.hand if self.table is not None else 0) or 1
+        """Of the defocus gradient; 0 as long as it is undetermined."""
+        return self.table.hand if self.table is not None else 0
 
     # -- editing -----------------------------------------------------------------------------
 

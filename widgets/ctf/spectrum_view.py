@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LEFT = np.linspace(math.pi / 2, 3 * math.pi / 2, 73)
 _AROUND = np.linspace(0, 2 * math.pi, 145)
 _NOTHING = np.float32(-1e6)
-RING, BEYOND = "#ffe600", "#8a8460"
+RING, BEYOND = "#ffe600", "#d6c95a"
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,7 @@ def hand_words(table: CtfTable, found: HandFound | None) -> str:
     if table.hand and table.hand_confidence:
         said += f", {100 * table.hand_confidence:.0f} % agreement of the views"
     elif not table.hand:
-        said += " (shown as it is)"
+        said += ", each view is shown with the one that fits better"
     if found is None:
         return said
     if not found.hand:
