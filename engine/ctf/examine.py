@@ -170,11 +170,12 @@ class Examiner:
             1, -1, or 0 for the one that fits better in this view.
         """
         power = self.power(view)
-        found = [
-            Look.of(defocus, power, fit_at(power.data, defocus, self.optics, h), self.optics, h)
-            for h in ((hand,) if hand else (1, -1))
+        fits = [
+            (fit_at(power.data, defocus, self.optics, h), h) for h in ((hand,) if hand else (1, -1))
         ]
-        return max(found, key=lambda look: look.curve.score)
+        # Not by the score: with the wrong hand rings are blurred, but where they were.
+        fit, h = max(fits, key=lambda pair: pair[0].log_ratio)
+        return Look.of(defocus, power, fit, self.optics, h)
 
     def picture(self, view: int, defocus: Defocus, hand: int, *, smooth: bool = True) -> Picture:
         """The spectrum as ``picture.tilt_corrected`` makes it, averaged along arcs or not."""

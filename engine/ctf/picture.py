@@ -122,7 +122,7 @@ def _arcs(plane: Any, arc: float, arc_px: float, arc_most: float, out: Any) -> N
                 continue
             r = math.hypot(ky, i)
             angle = math.atan2(ky, i)
-            half_rad = max(arc, min(arc_most, arc_px / r))
+            half_rad = max(arc, min(arc_most, arc_px / max(r, 1.0)))
             n = math.ceil(half_rad * r)
             total, weight = 0.0, 0.0
             for k in range(-n, n + 1):

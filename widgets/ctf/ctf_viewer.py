@@ -279,11 +279,14 @@ class CtfViewer(QWidget):
             self._show_numbers()
             return
         defocus, look = self.session.defocus(self._view), self.session.look(self._view)
-        if defocus is not None and (look is None or look.defocus != defocus):
+        hand = self.session.hand
+        seen = look is not None and look.defocus == defocus and hand in (0, look.hand)
+        if defocus is not None and not seen:
             self.spectrum.show_defocus(defocus)
             self._show_model(defocus)
             self._ask(defocus)
         self._show_numbers()
+        self._show_hand()
         self._judging.start()
 
     def _show_numbers(self) -> None:
