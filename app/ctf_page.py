@@ -78,7 +78,10 @@ class CtfPage(CtfViewer):
         series: TiltSeries = self._project.item(taken, self._name)
         self._files = EditedTable(self._project, self._where, self._name, series)
         table = self._files.load()
+        view = self.current_view if self.session.series is not None else None
         self.set_content(series, table, self._fit_range())
+        if view is not None:
+            self.show_view(view)
         self.versions.fill()
         unsaved = self._files.unsaved()
         if unsaved is not None:

@@ -93,18 +93,13 @@ class CtfViewer(QWidget):
     def set_content(
         self, series: TiltSeries | None, table: CtfTable | None, fitted: FitRange | None = None
     ) -> None:
-        """Show the CTF of a series; its spectra are made as ``fitted`` says.
-
-        A table of a new version of the same series keeps the view.
-        """
+        """Show the CTF of a series from its middle; its spectra are made as ``fitted`` says."""
         self.lane.cancel(self._mine)
-        before = self.session.series
-        same = series is not None and before is not None and series.images is before.images
         self._source = None
         if series is not None and table is not None:
             self._source = CtfSource(series, table.optics, fitted or FitRange())
         self._found = None
-        self._view = self._view if same else series.n_views // 2 if series is not None else 0
+        self._view = series.n_views // 2 if series is not None else 0
         self.session.begin(table, series)
         self.navigation.set_count(series.n_views if series is not None else 0)
         self.spectrum.show_nothing("" if series is not None else "No CTF is open.")
