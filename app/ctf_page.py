@@ -88,6 +88,15 @@ class CtfPage(CtfViewer):
             self.session.restore(unsaved, "Edits of the last time")
             self.said.emit(f"{self._name}: edits of the last time that were not saved (Ctrl+Z)")
 
+    def series_changed(self) -> None:
+        """Other views of a series are excluded than before."""
+        if self.session.modified:
+            return  # what is not saved must not be lost for a few grey rows
+        try:
+            self.load()
+        except TiltwrightError as exc:
+            self.said.emit(str(exc))
+
     def _fit_range(self) -> FitRange:
         """What the estimation was told, or what it would be told by default."""
         run = self._project.runs[self._where.run]

@@ -132,6 +132,9 @@ class OutputPages(QObject):
                 except (TiltwrightError, KeyError) as exc:
                     self.message.emit(f"closed: {exc}")
                     self._workspace.close_page(ident)
+        for page in self._workspace.pages():
+            if isinstance(page, SeriesPage):
+                page.find_ctf()
 
     def _source_of(self, ident: str) -> Source:
         return describe.parse_output(ident.partition(":")[2])
@@ -219,6 +222,7 @@ class OutputPages(QObject):
             page = CtfPage(project, source, name, self._lane)
             page.saved.connect(self.model_saved)
             page.said.connect(self.message)
+            self.views_excluded.connect(page.series_changed)
             return page
 
         ident = f"ctf:{source.run}.{source.port}.{name}"

@@ -110,15 +110,15 @@ class SeriesPage(TiltSeriesViewer):
         self.scope.fill()
         self.compare_with.fill()
         view = self.current_view if self.series is not None else None
-        self._find_ctf()
+        self.find_ctf()
         self.set_series(self._as_marked(), model, self._other, self._ctf_um)
         self._model = model
         self.edit_button.setEnabled(model is not None)
         if view is not None:
             self.show_view(view)
 
-    def _find_ctf(self) -> None:
-        """The defocus of the views, when a run has found it."""
+    def find_ctf(self) -> None:
+        """Look for the run that has found the defocus of the views."""
         series = self._result
         assert series is not None
         self._ctf = lineage.ctf_of(self._project, self._where, self._name)
@@ -126,12 +126,12 @@ class SeriesPage(TiltSeriesViewer):
         assert action is not None
         action.setEnabled(self._ctf is not None)
         self._ctf_um = None
-        if self._ctf is None:
-            return
-        try:
-            self._ctf_um = self._project.item(self._ctf, self._name).mean_um_of(series)
-        except TiltwrightError as exc:
-            self.said.emit(str(exc))
+        if self._ctf is not None:
+            try:
+                self._ctf_um = self._project.item(self._ctf, self._name).mean_um_of(series)
+            except TiltwrightError as exc:
+                self.said.emit(str(exc))
+        self.set_defocus(self._ctf_um)
 
     # -- exclusion ---------------------------------------------------------------------------
 

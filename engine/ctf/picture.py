@@ -22,6 +22,8 @@ Picture = npt.NDArray[np.float32]
 _ARC_RAD, _ARC_PX, _ARC_MOST_RAD = math.radians(12.0), 10.0, 0.8
 """Half width of the arcs that are averaged to make faint rings visible; longer near the middle."""
 _GAIN_PX = 8
+_ROOT_OF_NORMAL = 0.676
+"""Square of the mean root of the size of a normal deviate."""
 _BACKGROUND_RINGS = 12
 
 
@@ -193,13 +195,14 @@ def even_gain(picture: Picture) -> Picture:
     there = np.isfinite(picture)
     ring = np.rint(radius[there]).astype(np.int64)
     kernel = np.ones(2 * _GAIN_PX + 1)
-    square = np.bincount(ring, picture[there].astype(np.float64) ** 2, reach + 1)
+    # Roots, so that single bright spots do not darken their surroundings.
+    root = np.bincount(ring, np.sqrt(np.abs(picture[there].astype(np.float64))), reach + 1)
     count = np.bincount(ring, minlength=reach + 1).astype(np.float64)
     # Means over the same width in radius, each ring counted once.
     known = (count > 0).astype(np.float64)
-    each = np.convolve(square / np.maximum(count, 1), kernel, "same")
+    each = np.convolve(root / np.maximum(count, 1), kernel, "same")
     mean = each / np.maximum(np.convolve(known, kernel, "same"), 1)
-    level = np.sqrt(np.maximum(mean, 1e-12 * max(float(mean.max()), 1e-30)))
+    level = np.maximum(mean, 1e-6 * max(float(mean.max()), 1e-30)) ** 2 / _ROOT_OF_NORMAL
     out: Picture = (1 / np.interp(radius, np.arange(reach + 1), level)).astype(np.float32)
     return out
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PyQt6.QtCore import Qt
 
+from tiltwright.app import describe
 from tiltwright.app.ctf_page import CtfPage
 from tiltwright.app.series_page import SeriesPage
 from tiltwright.engine.execution.runner import execute
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ctf_phantom import Rings, RingSpec
 
 KEY, CTRL = Qt.Key, Qt.KeyboardModifier.ControlModifier
-TILTS = (-40.0, -20.0, 0.0, 20.0, 40.0)
+TILTS = (-50.0, -25.0, 0.0, 25.0, 50.0)
 FORMATS = Path(__file__).parents[3] / "shared/data/formats/ctf"
 
 
@@ -33,8 +34,8 @@ def of(run: int, port: str = "tilt_series") -> Source:
 @pytest.fixture(scope="module")
 def _made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ctf_page")
-    twin = Rings(RingSpec(seed=12, n=384, tilts=TILTS, contrast=12))
-    with MrcWriter(folder / "s1.mrc", (5, 384, 384), np.float32, 2.0) as writer:
+    twin = Rings(RingSpec(seed=12, n=512, tilts=TILTS, contrast=12))
+    with MrcWriter(folder / "s1.mrc", (5, 512, 512), np.float32, 2.0) as writer:
         for v in range(5):
             writer.write(v, twin.view(v))
     write_angles(folder / "s1.rawtlt", np.array(TILTS))
@@ -70,6 +71,11 @@ def test_open_edit_and_save(person, qtbot, folder):
     curve = page.spectrum.shown.look.curve
     assert curve.score == pytest.approx(table.score[2], abs=0.01)
     assert curve.resolution_a == pytest.approx(table.resolution_a[2], abs=0.5)
+    numbers = {n.label: n for n in describe.numbers(window.project.runs[2])}
+    assert numbers["Hand"].text == f"as it is, {100 * table.hand_confidence:.0f} % agreement"
+    assert numbers["Hand"].verdict == "good"
+    assert numbers["Defocus"].text == table.describe().partition("defocus ")[2]
+    assert describe.key_number(window.project.runs[2]) == numbers["Defocus"].text
     page.panel.mean.setFocus()
     for _ in range(4):
         qtbot.keyClick(page.panel.mean, KEY.Key_Up)
@@ -146,6 +152,23 @@ def test_a_series_shows_its_defocus_and_opens_its_ctf(person, qtbot, folder, num
     page.images.main_view.setFocus()
     qtbot.keyClick(page.images.main_view, KEY.Key_C)
     assert isinstance(person.window.workspace.currentWidget(), CtfPage)
+
+
+def test_views_that_are_excluded_turn_grey(person, qtbot, folder):
+    person.open(folder)
+    page = person.open_output(2, "s1")
+    settled(page, qtbot)
+    series = person.open_output(1, "s1")
+    settled(series, qtbot)
+    series.show_view(4)
+    settled(series, qtbot)
+    series.images.main_view.setFocus()
+    qtbot.keyClick(series.images.main_view, KEY.Key_X)
+    assert page.table.content.greyed == {4: "excluded in the tilt series"}
+    # An edit that is not saved is not thrown away for it.
+    page.session.mark([1], True)
+    qtbot.keyClick(series.images.main_view, KEY.Key_X)
+    assert page.session.bad[1]
 
 
 @pytest.mark.skipif(not FORMATS.is_dir(), reason="../shared/data/formats is missing")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from ctf_data import SPEC, TILTS, N, make_ice, true_table
 from PyQt6.QtCore import QPoint, QPointF, Qt
+from PyQt6.QtGui import QWheelEvent
 from PyQt6.QtTest import QTest
+from PyQt6.QtWidgets import QApplication
 
 from tiltwright.engine.ctf.model import Defocus, Optics, ctf
 from tiltwright.widgets.ctf.ctf_source import FitRange
@@ -216,6 +218,26 @@ def test_a_ring_is_dragged(make_viewer, qtbot):
     QTest.mouseRelease(view, LEFT, pos=far + QPoint(40, 0))
     assert view.viewport.x != x
     assert session.undo_stack.count() == 1
+
+
+def test_the_wheel_turns_the_defocus_with_ctrl_and_zooms_without(make_viewer, qtbot):
+    viewer = make_viewer()
+    view, session = viewer.spectrum, viewer.session
+    before, zoom = session.defocus(3).components[0], view.viewport.zoom
+
+    def wheel(keys):
+        at = QPointF(view.rect().center())
+        event = QWheelEvent(
+            at, view.mapToGlobal(at), QPoint(), QPoint(0, 240), Qt.MouseButton.NoButton, keys,
+            Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        QApplication.sendEvent(view, event)
+
+    wheel(CTRL)
+    assert session.defocus(3).components[0] == pytest.approx(before + 100, abs=6)
+    assert view.viewport.zoom == zoom
+    wheel(Qt.KeyboardModifier.NoModifier)
+    assert view.viewport.zoom > zoom
 
 
 def test_a_view_is_fitted_again_from_where_it_stands(make_viewer, qtbot):

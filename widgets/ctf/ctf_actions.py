@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tiltwright.widgets.ctf.ctf_viewer import CtfViewer
 
 _KEYS = (
-    ("Space", "Leave out"), ("Drag a ring", "Set the defocus"), ("Wheel", "Zoom at the pointer"),
-    ("Drag", "Pan"), ("Arrows", "Pan"),
+    ("Space", "Leave out"), ("Drag a ring", "Set the defocus"), ("Ctrl+Wheel", "Turn the defocus"),
+    ("Wheel", "Zoom at the pointer"), ("Drag", "Pan"), ("Arrows", "Pan"),
 )  # fmt: skip
 
 

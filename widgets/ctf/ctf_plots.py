@@ -124,7 +124,7 @@ class CurvePlot(_Plot):
         self.mark.show()
         item = self.plot.getPlotItem()
         item.setXRange(float(curve.frequency[0]), float(curve.frequency[-1]), padding=0.01)
-        top = 1.15 * float(np.percentile(np.abs(curve.measured), 99.5))
+        top = 1.15 * float(np.percentile(np.abs(curve.measured), 98))
         top = max(top, 1.1 * float(np.abs(model).max()), 1e-6)
         # Room for the words above.
         item.setYRange(-top, 1.3 * top, padding=0)
@@ -221,9 +221,9 @@ class DefocusPlot(_Plot):
             self.track.setData(x[line], track_um[line])
         else:
             self.track.setData([], [])
-        shown = um[keep] if keep.any() else um[there]
-        if len(shown):
-            low, high = float(shown.min()), float(shown.max())
+        shown = keep if keep.any() else there
+        if shown.any():
+            low, high = float(v_um[shown].min()), float(u_um[shown].max())
             margin = max(0.12 * (high - low), 0.02)
             item = self.plot.getPlotItem()
             item.setYRange(low - margin, high + (3 if self.legend.items else 1) * margin, padding=0)

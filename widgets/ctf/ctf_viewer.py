@@ -258,6 +258,7 @@ class CtfViewer(QWidget):
         self.panel.released.connect(self._next_gesture)
         self.spectrum.ring_dragged.connect(self._edit)
         self.spectrum.ring_released.connect(self._next_gesture)
+        self.spectrum.defocus_turned.connect(self.panel.mean.stepBy)
         self.spectrum.shown_anew.connect(self._show_levels)
         self.spectrum.hovered.connect(
             lambda x, y, _: self.position.setText(place_words(*self.spectrum.place(x, y)))
@@ -310,6 +311,7 @@ class CtfViewer(QWidget):
         if series is None or session.table is None:
             self.summary.setText("")
             return
+        self.spectrum.set_caption(*caption(session, self._view))
         weak = len(session.weak)
         text = f"{series.name}: {session.table.describe()}"
         self.summary.setText(text + (f", {weak} weak" if weak else ""))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from PyQt6.QtCore import QPointF, Qt, pyqtSignal
-from PyQt6.QtGui import QColor, QPainter, QPen, QPolygonF
+from PyQt6.QtGui import QColor, QPainter, QPen, QPolygonF, QWheelEvent
 from PyQt6.QtWidgets import QWidget
 
 from tiltwright.widgets.ctf.ctf_source import Shown
@@ -119,12 +119,15 @@ class SpectrumView(ImageView):
     ring_dragged : (Defocus)
         A person drags a ring.
     ring_released : ()
+    defocus_turned : (steps)
+        The wheel was turned with Ctrl.
     shown_anew : ()
         The picture or its contrast changed.
     """
 
     ring_dragged = pyqtSignal(object)
     ring_released = pyqtSignal()
+    defocus_turned = pyqtSignal(int)
     shown_anew = pyqtSignal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -137,6 +140,7 @@ class SpectrumView(ImageView):
         self._drag = RingDrag(self.place, self._radii, self._dragged, self.ring_released.emit)
         self.gesture = self._drag
         self._relative = 0.0, 1.0
+        self._turned = 0
 
     # -- content -----------------------------------------------------------------------------
 
@@ -216,6 +220,19 @@ class SpectrumView(ImageView):
         else:
             self.set_layer("cut")
         self._draw_rings()
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        """Zoom, or with Ctrl turn the defocus."""
+        assert event is not None
+        if not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            super().wheelEvent(event)
+            return
+        self._turned += event.angleDelta().y()
+        steps = int(self._turned / 120)
+        self._turned -= 120 * steps
+        if steps:
+            self.defocus_turned.emit(steps)
+        event.accept()
 
     # -- rings -------------------------------------------------------------------------------
 
