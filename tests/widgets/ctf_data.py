@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ SPEC = RingSpec(
 )
 
 
+@lru_cache(1)
 def make_ice() -> tuple[Rings, TiltSeries]:
     twin = Rings(SPEC)
     stack = np.array([twin.view(v) for v in range(N)])
