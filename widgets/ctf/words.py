@@ -37,7 +37,9 @@ def caption(session: CtfSession, view: int) -> tuple[str, str]:
         words.append("✕ left out")
         colour = _BAD
     elif view in session.weak:
-        words.append(f"⚠ {session.weak[view]}")
+        # Score and resolution stand there already.
+        reason = session.weak[view].partition(", ")[0]
+        words.append(f"⚠ {reason}" if "neighbours" in reason else "⚠ weak")
         colour = _WEAK
     return "  ".join(words), colour
 
