@@ -160,6 +160,10 @@ def _key_number(run: Run) -> str:
               if r["kind"] == "fiducial_model"]  # fmt: skip
     if models:
         return f"{sum(r['n_tracks'] for r in models)} tracks"
+    tables = [r for items in run.outputs.values() for r in items.values()
+              if r["kind"] == "ctf_table"]  # fmt: skip
+    if len(tables) == 1:
+        return str(tables[0]["text"]).rpartition("defocus ")[2]
     shapes = {r["shape"][0] for items in run.outputs.values() for r in items.values()
               if r["kind"] == "tomogram"}  # fmt: skip
     return f"{max(shapes)} voxels thick" if shapes else ""
@@ -271,6 +275,8 @@ def _add_numbers(run: Run, out: list[KeyNumber]) -> None:
                         "measured points / (contours x views)", name,
                     ),
                 ]  # fmt: skip
+            elif record["kind"] == "ctf_table":
+                out += _ctf_numbers(name, record)
             elif record["kind"] == "tomogram":
                 nz = record["shape"][0]
                 nm = nz * record["pixel_size_a"] / 10
@@ -286,6 +292,23 @@ def _fit_numbers(name: str, fit: Mapping[str, Any]) -> list[KeyNumber]:
         KeyNumber(
             "Leave-one-out error", f"{loo:.3f} px", "",
             "Each point predicted by a solution that was made without it", name,
+        ),
+    ]  # fmt: skip
+
+
+_HANDS = {1: "as it is", -1: "inverted", 0: "undetermined"}
+
+
+def _ctf_numbers(name: str, record: Mapping[str, Any]) -> list[KeyNumber]:
+    """Defocus, and what its gradient said on the hand."""
+    hand, agreed = record["hand"], record["hand_confidence"]
+    words = _HANDS[hand] + (f", {100 * agreed:.0f} % agreement" if hand and agreed else "")
+    range_um = str(record["text"]).rpartition("defocus ")[2]
+    return [
+        KeyNumber("Defocus", range_um, series=name),
+        KeyNumber(
+            "Hand", words, "good" if hand else "check",
+            "By the defocus gradient: which side of the tilt axis is nearer to focus", name,
         ),
     ]  # fmt: skip
 

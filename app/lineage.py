@@ -44,6 +44,20 @@ def nearest(project: Project, run: int, name: str, kind: str) -> Source | None:
     return None
 
 
+def ctf_of(project: Project, source: Source, name: str) -> Source | None:
+    """The CTF of a series: the one it was made with, else the newest that was made of it."""
+    above = nearest(project, source.run, name, "ctf_table")
+    if above is not None:
+        return above
+    for run in sorted(project.runs.values(), key=lambda r: -r.id):
+        for port, items in run.outputs.items():
+            if items.get(name, {}).get("kind") == "ctf_table" and source.run in {
+                r.id for r in upwards(project, run.id)
+            }:
+                return Source(run.id, port)
+    return None
+
+
 def imported(project: Project, run: int, name: str) -> Source | None:
     """The output with which a series came into the project."""
     found = None

@@ -10,6 +10,7 @@ from PyQt6.QtCore import QObject, pyqtSignal
 from PyQt6.QtWidgets import QWidget
 
 from tiltwright.app import describe, lineage
+from tiltwright.app.ctf_page import CtfPage
 from tiltwright.app.quality import quality
 from tiltwright.app.series_page import SeriesPage
 from tiltwright.app.tomogram_page import TomogramPage
@@ -35,7 +36,7 @@ class OutputPages(QObject):
     views_excluded : ()
         A person excluded or kept views of an output; saved already.
     model_saved : ()
-        A fiducial model was edited: what follows is out of date.
+        A fiducial model or a CTF was edited: what follows is out of date.
     alignment_asked : (run)
         What depends on this run shall be run.
     crop_requested : (Source, SpecimenBox)
@@ -103,6 +104,8 @@ class OutputPages(QObject):
             raise InputError(f"{name}: run {source.run} has no result of it")
         if items[name].get("kind") == "tomogram":
             return self._open_tomogram(source, name)
+        if items[name].get("kind") == "ctf_table":
+            return self._open_ctf(source, name)
         page = self._open_series(source, name)
         if worst and page.series is not None:
             view = lineage.worst_view(page.series)
@@ -127,12 +130,15 @@ class OutputPages(QObject):
         for ident, page in self._workspace.pages_of(number):
             if isinstance(page, QualityTable):
                 self._fill_table(page, self._source_of(ident))
-            elif isinstance(page, (SeriesPage, TomogramPage)):
+            elif isinstance(page, (SeriesPage, TomogramPage, CtfPage)):
                 try:
                     page.load()
                 except (TiltwrightError, KeyError) as exc:
                     self.message.emit(f"closed: {exc}")
                     self._workspace.close_page(ident)
+        for page in self._workspace.pages():
+            if isinstance(page, SeriesPage):
+                page.find_ctf()
 
     def _source_of(self, ident: str) -> Source:
         return describe.parse_output(ident.partition(":")[2])
@@ -154,6 +160,7 @@ class OutputPages(QObject):
             page = SeriesPage(project, source, name, self._lane)
             page.views_excluded.connect(self.views_excluded)
             page.edit_asked.connect(lambda: self._try_edit(source.run, name))
+            page.ctf_asked.connect(lambda ctf: self._try_open(ctf, name))
             page.said.connect(self.message)
             return page
 
@@ -251,6 +258,22 @@ class OutputPages(QObject):
             self.open_denoise(source, name, voxel=voxel)
         except TiltwrightError as exc:
             self.message.emit(str(exc))
+
+    def _open_ctf(self, source: Source, name: str) -> CtfPage:
+        project = self._project
+        assert project is not None
+
+        def make() -> QWidget:
+            page = CtfPage(project, source, name, self._lane)
+            page.saved.connect(self.model_saved)
+            page.said.connect(self.message)
+            self.views_excluded.connect(page.series_changed)
+            return page
+
+        ident = f"ctf:{source.run}.{source.port}.{name}"
+        page = self._workspace.show_page(ident, self._title(source, name), make)
+        assert isinstance(page, CtfPage)
+        return page
 
     # -- tables ------------------------------------------------------------------------------
 

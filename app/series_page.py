@@ -32,6 +32,8 @@ class SeriesPage(TiltSeriesViewer):
         Saved already.
     edit_asked : ()
         Edit the beads.
+    ctf_asked : (Source)
+        Look at the CTF of the series.
     said : (text)
         For the status bar.
 
@@ -43,6 +45,7 @@ class SeriesPage(TiltSeriesViewer):
 
     views_excluded = pyqtSignal()
     edit_asked = pyqtSignal()
+    ctf_asked = pyqtSignal(object)
     said = pyqtSignal(str)
 
     def __init__(self, project: Project, source: Source, name: str, lane: Lane) -> None:
@@ -61,11 +64,18 @@ class SeriesPage(TiltSeriesViewer):
             self, "Edit beads", ["E"], self.edit_asked, "Open the fiducial model in its editor"
         )
         self.edit_button = button(edit, self)
+        ctf = make_action(
+            self, "CTF", ["C"], lambda: self.ctf_asked.emit(self._ctf),
+            "Power spectra, rings and defocus of the views",
+        )  # fmt: skip
+        self.ctf_button = button(ctf, self)
+        self._ctf: Source | None = None
+        self._ctf_um: Any = None
         self._scope_bar = put_bar(
             self,
             [
                 ("Exclusions apply to", self.scope), ("Compare with", self.compare_with),
-                ("", self.edit_button),
+                ("", self.edit_button), ("", self.ctf_button),
             ],
         )  # fmt: skip
         self.scope.picked.connect(lambda _: self._scope_picked())
@@ -100,11 +110,28 @@ class SeriesPage(TiltSeriesViewer):
         self.scope.fill()
         self.compare_with.fill()
         view = self.current_view if self.series is not None else None
-        self.set_series(self._as_marked(), model, self._other)
+        self.find_ctf()
+        self.set_series(self._as_marked(), model, self._other, self._ctf_um)
         self._model = model
         self.edit_button.setEnabled(model is not None)
         if view is not None:
             self.show_view(view)
+
+    def find_ctf(self) -> None:
+        """Look for the run that has found the defocus of the views."""
+        series = self._result
+        assert series is not None
+        self._ctf = lineage.ctf_of(self._project, self._where, self._name)
+        action = self.ctf_button.defaultAction()
+        assert action is not None
+        action.setEnabled(self._ctf is not None)
+        self._ctf_um = None
+        if self._ctf is not None:
+            try:
+                self._ctf_um = self._project.item(self._ctf, self._name).mean_um_of(series)
+            except TiltwrightError as exc:
+                self.said.emit(str(exc))
+        self.set_defocus(self._ctf_um)
 
     # -- exclusion ---------------------------------------------------------------------------
 
@@ -135,7 +162,7 @@ class SeriesPage(TiltSeriesViewer):
         # What was changed elsewhere cannot be undone from here.
         self.exclusion.reset(shown.excluded, shown.kept, shown.suspect)
         view = self.current_view
-        self.set_series(shown, self._model, self._other)
+        self.set_series(shown, self._model, self._other, self._ctf_um)
         self.show_view(view)
 
     def _save(self, excluded: Bools, kept: Bools) -> None:
@@ -169,7 +196,7 @@ class SeriesPage(TiltSeriesViewer):
             self.said.emit(str(exc))
             return
         view = self.current_view
-        self.set_series(self.series, self._model, self._other)
+        self.set_series(self.series, self._model, self._other, self._ctf_um)
         self.show_view(view)
         if self._other is not None:
             aligned = self._other.alignment is not None and self.interpolated_action.isEnabled()

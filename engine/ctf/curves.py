@@ -74,12 +74,17 @@ def radial_fit(spectra: ViewSpectra, fit: Fit, optics: Optics, hand: int) -> Rad
     )
 
 
-def curve_at(spectra: ViewSpectra, defocus: Defocus, optics: Optics, hand: int) -> RadialFit:
-    """How well a given defocus fits a view: for what a person sets or another program found."""
-    data, p = FitData.of(spectra), np.array([*defocus.components, defocus.phase_shift_deg])
+def fit_at(data: FitData, defocus: Defocus, optics: Optics, hand: int) -> Fit:
+    """Amplitude, envelope and smooth remainder of a view at a given defocus."""
+    p = np.array([*defocus.components, defocus.phase_shift_deg])
     held = (False, False, False, False)
     fits = [refine(data, optics, p, free=held, hand=hand, b_a2=b, n_steps=0) for b in ENVELOPES_A2]
-    return radial_fit(spectra, max(fits, key=lambda fit: fit.log_ratio), optics, hand)
+    return max(fits, key=lambda fit: fit.log_ratio)
+
+
+def curve_at(spectra: ViewSpectra, defocus: Defocus, optics: Optics, hand: int) -> RadialFit:
+    """How well a given defocus fits a view: for what a person sets or another program found."""
+    return radial_fit(spectra, fit_at(FitData.of(spectra), defocus, optics, hand), optics, hand)
 
 
 def _correlation(a: Floats, b: Floats) -> float:

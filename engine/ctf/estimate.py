@@ -25,7 +25,7 @@ from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.progress import SILENT, Monitor
 
 Floats = npt.NDArray[np.float64]
-_GROUP_RAD = 0.5
+GROUP_RAD = 0.5
 _SEARCH_RAD = 0.4
 _WALK_A = 1500.0
 _LEAST_WALK = np.array([30.0, 10.0, 10.0, 0.5])
@@ -156,7 +156,7 @@ def estimate_series(
         try:
             return view_spectra(
                 np.asarray(stack[v]), pixel_size_a, slopes_a[v], centres_xy[v],
-                tile=settings.tile, band_a=settings.band_a, group_a=_GROUP_RAD / top,
+                tile=settings.tile, band_a=settings.band_a, group_a=GROUP_RAD / top,
             )  # fmt: skip
         except DataError:
             return None
@@ -188,6 +188,11 @@ def estimate_series(
         curves = run(work.curve, n, "scores", 100, 100)
         monitor.step(100, 100, "fitted")
     return work.result(views, curves)
+
+
+def tells_hand(evidence: float, agreement: float) -> bool:
+    """Whether log likelihood and agreement of the views are enough to believe a hand."""
+    return evidence > _LEAST_EVIDENCE and agreement > _LEAST_AGREEMENT
 
 
 class _Series:
@@ -277,7 +282,7 @@ class _Series:
         if total < 0:
             self.hand = -self.hand
             self.fits = [self.refined(i) for i in range(len(self.fits))]
-        clear = self.evidence > _LEAST_EVIDENCE and self.confidence > _LEAST_AGREEMENT
+        clear = tells_hand(self.evidence, self.confidence)
         self.hand_said = self.hand if clear else 0
 
     def bind(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -143,51 +144,113 @@ def view_spectra(
     DataError
         Nothing but blank tiles.
     """
+    bins = ring_bins(tile, pixel_size_a, *band_a)
+    tiles = tile_spectra(image, bins, slope_a, centre_xy, tile=tile)
+    return grouped_spectra(tiles, bins, group_a)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Spectra of the tiles of a view, each divided by its mean power in the band.
+
+    Attributes
+    ----------
+    power : (n_tiles, n_bins) float64
+        Sums over the bins.
+    offset_a : (n_tiles,) float64
+        Defocus minus that of the specimen's origin for ``hand = 1``.
+    planes : list of (2 reach + 1, reach + 1) float32
+        Half transforms about zero frequency, ``[reach + ky, kx]``; empty unless asked for.
+    """
+
+    power: Floats
+    offset_a: Floats
+    planes: list[npt.NDArray[np.float32]]
+
+
+def tile_spectra(
+    image: npt.NDArray[Any],
+    bins: Bins,
+    slope_a: npt.ArrayLike,
+    centre_xy: npt.ArrayLike,
+    *,
+    tile: int,
+    reach: int = 0,
+    threads: int = 1,
+) -> Tiles:
+    """Spectra of the tiles of a view, without those of another brightness than most.
+
+    Parameters
+    ----------
+    reach : int
+        Fourier pixels up to which the planes are kept; 0 keeps none.
+    threads : int
+
+    Others, errors raised: as of :func:`view_spectra`.
+    """
     ny, nx = image.shape
     if min(ny, nx) < tile:
         raise InputError(f"CTF: tiles of {tile} pixels are larger than the {nx} x {ny} image")
-    bins = ring_bins(tile, pixel_size_a, *band_a)
     window = np.sin(math.pi * (np.arange(tile, dtype=np.float32) + 0.5) / tile) ** 2
     window = window[:, None] * window
     slope, centre = np.asarray(slope_a, np.float64), np.asarray(centre_xy, np.float64)
-    powers, offsets, levels = [], [], []
-    for y in tile_corners(ny, tile):
-        for x in tile_corners(nx, tile):
-            part = np.asarray(image[y : y + tile, x : x + tile], np.float32)
-            part = (part - part.mean()) * window
-            if not np.isfinite(part).all() or not part.any():
-                continue
-            half = fft.rfft2(part)
-            power = half.real**2 + half.imag**2
-            binned = np.bincount(bins.index, power.ravel(), bins.n + 1)[: bins.n]
-            level = binned.sum() / bins.count.sum()
-            powers.append(binned / level)
-            levels.append(level)
-            middle = np.array([x, y]) + (tile - 1) / 2
-            offsets.append(float(slope @ (middle - centre)))
-    if not powers:
+
+    def one(corner: tuple[int, int]) -> tuple[Floats, float, float, Any] | None:
+        x, y = corner
+        part = np.asarray(image[y : y + tile, x : x + tile], np.float32)
+        part = (part - part.mean()) * window
+        if not np.isfinite(part).all() or not part.any():
+            return None
+        half = fft.rfft2(part)
+        power = half.real**2 + half.imag**2
+        binned = np.bincount(bins.index, power.ravel(), bins.n + 1)[: bins.n]
+        level = binned.sum() / bins.count.sum()
+        offset = float(slope @ (np.array([x, y]) + (tile - 1) / 2 - centre))
+        plane = None
+        if reach:
+            plane = np.concatenate([power[-reach:], power[: reach + 1]])[:, : reach + 1]
+            plane = plane / np.float32(level)
+        return binned / level, math.log(level), offset, plane
+
+    corners = [(x, y) for y in tile_corners(ny, tile) for x in tile_corners(nx, tile)]
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            made = list(pool.map(one, corners))
+    else:
+        made = [one(corner) for corner in corners]
+    there = [m for m in made if m is not None]
+    if not there:
         raise DataError("CTF: the view is blank")
-    level = np.log(levels)
-    good = np.abs(level - np.median(level)) < _OUTLIER
-    return _grouped(np.array(powers)[good], np.array(offsets)[good], bins, group_a)
+    levels = np.array([m[1] for m in there])
+    good = np.flatnonzero(np.abs(levels - np.median(levels)) < _OUTLIER)
+    return Tiles(
+        np.array([there[i][0] for i in good]), np.array([there[i][2] for i in good]),
+        [there[i][3] for i in good] if reach else [],
+    )  # fmt: skip
 
 
-def _grouped(powers: Floats, offsets: Floats, bins: Bins, group_a: float) -> ViewSpectra:
+def defocus_groups(offset_a: Floats, group_a: float) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Group of each tile, so that the defocus differs by less than ``group_a``; their means."""
+    low = offset_a.min()
+    n_groups = max(1, math.ceil((offset_a.max() - low) / max(group_a, 1e-3)))
+    width = max((offset_a.max() - low) / n_groups, 1e-9)
+    group = np.minimum(((offset_a - low) / width).astype(np.int64), n_groups - 1)
+    _, group = np.unique(group, return_inverse=True)
+    mean: Floats = np.bincount(group, offset_a) / np.bincount(group)
+    return group, mean
+
+
+def grouped_spectra(tiles: Tiles, bins: Bins, group_a: float) -> ViewSpectra:
     """Average tiles of nearly equal defocus, and divide by the common background."""
-    low = offsets.min()
-    n_groups = max(1, math.ceil((offsets.max() - low) / max(group_a, 1e-3)))
-    width = max((offsets.max() - low) / n_groups, 1e-9)
-    group = np.minimum(((offsets - low) / width).astype(np.int64), n_groups - 1)
-    names, group = np.unique(group, return_inverse=True)
+    group, mean = defocus_groups(tiles.offset_a, group_a)
     n_sectors, n_rings = bins.s2.shape
-    total = np.zeros((len(names), bins.n))
-    np.add.at(total, group, powers)
-    tiles = np.bincount(group).astype(np.float64)
-    mean = np.bincount(group, offsets) / tiles
+    total = np.zeros((len(mean), bins.n))
+    np.add.at(total, group, tiles.power)
+    number = np.bincount(group).astype(np.float64)
     count = np.maximum(bins.count, 1e-9)
-    power = (total / tiles[:, None]).reshape(-1, n_sectors, n_rings) / count
+    power = (total / number[:, None]).reshape(-1, n_sectors, n_rings) / count
     # Half overlapping Hann windows: a tile brings little more than half of what it would alone.
-    weight = tiles[:, None, None] * bins.count * 0.5
+    weight = number[:, None, None] * bins.count * 0.5
     rings = (power * weight).sum((0, 1)) / np.maximum(weight.sum((0, 1)), 1e-9)
     background = smooth_background(np.sqrt(bins.s2.mean(0)), rings, weight.sum((0, 1)))
     ratio = np.where(bins.count > 0, power / background - 1, 0.0)

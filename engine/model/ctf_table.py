@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,12 @@ class CtfTable:
         at = {int(k): i for i, k in enumerate(self.order)}
         return np.array([at.get(int(k), -1) for k in series.order], np.int64)
 
+    def mean_um_of(self, series: TiltSeries) -> Floats:
+        """``(n_views,)`` mean defocus of the views of a series, micrometre; NaN without a row."""
+        row = self.row_of_view(series)
+        mean = (self.defocus_u_a + self.defocus_v_a) / 2e4
+        return np.where(row >= 0, mean[row], np.nan)
+
     def defocus_of(self, row: int) -> Defocus:
         """Defocus of a row, for the functions of ``engine/ctf``."""
         return Defocus(
@@ -116,17 +123,42 @@ class CtfTable:
             float(self.angle_deg[row]), float(self.phase_shift_deg[row]),
         )  # fmt: skip
 
-    def with_row(self, row: int, defocus: Defocus) -> CtfTable:
-        """The table with one row set by hand; its score and error are then not known."""
+    def components(self) -> Floats:
+        """``(n_rows, 4)`` mean defocus, astigmatism components (angstrom), phase shift (deg)."""
+        rows = [self.defocus_of(row) for row in range(len(self))]
+        return np.array([[*d.components, d.phase_shift_deg] for d in rows])
+
+    def with_row(
+        self, row: int, defocus: Defocus, score: float = math.nan, resolution_a: float = math.nan
+    ) -> CtfTable:
+        """The table with one row set by hand; its error is then not known."""
         values = {
-            "defocus_u_a": defocus.u_a, "defocus_v_a": defocus.v_a, "score": math.nan,
+            "defocus_u_a": defocus.u_a, "defocus_v_a": defocus.v_a, "score": score,
             "angle_deg": defocus.angle_deg, "phase_shift_deg": defocus.phase_shift_deg,
-            "sigma_a": math.nan, "resolution_a": math.nan,
+            "sigma_a": math.nan, "resolution_a": resolution_a,
         }  # fmt: skip
         new = {}
         for name, value in values.items():
             new[name] = getattr(self, name).copy()
             new[name][row] = value
+        return replace(self, **new)
+
+    def with_used(self, rows: Sequence[int], used: bool) -> CtfTable:
+        """The table with rows left out or taken back."""
+        flags = self.used.copy()
+        flags[list(rows)] = used
+        return replace(self, used=flags)
+
+    def with_view(self, order: int, tilt_deg: float, defocus: Defocus) -> CtfTable:
+        """The table with one more row; raises :class:`InputError` when the view has one."""
+        unknown = dict.fromkeys(("cut_on_per_nm", "score", "resolution_a", "sigma_a"), math.nan)
+        last = unknown | {
+            "order": order, "tilt_deg": tilt_deg, "defocus_u_a": defocus.u_a,
+            "defocus_v_a": defocus.v_a, "angle_deg": defocus.angle_deg,
+            "phase_shift_deg": defocus.phase_shift_deg, "used": True,
+        }  # fmt: skip
+        new: dict[str, Any] = {n: np.append(getattr(self, n), last[n]) for n in _COLUMNS}
+        new["order"], new["used"] = new["order"].astype(np.int64), new["used"].astype(np.bool_)
         return replace(self, **new)
 
     def describe(self) -> str:

@@ -76,37 +76,21 @@ class EditedModel:
         InputError
             Read-only, the run is at work, or the files cannot be written.
         """
-        project = self._project
-        project.check_writable()
-        run = project.runs[self._source.run]
-        if run.status in ("running", "queued"):
-            raise InputError(f"{run.label}: is {run.status}; save when it has finished")
+        check_at_rest(self._project, self._source)
         if not list_versions(self.folder):
             self._write(self.load(), "as computed", {})
         version = self._write(model, note, numbers)
-        place = project.place(run)
+        place = self._project.place(self._source.run)
         stem = version.path / version.name
         measured, points = Path(f"{stem}.fid"), Path(f"{stem}_points.csv")
         whole = Path(f"{stem}_nogaps.fid")
-        record = run.outputs[self._source.port][self._name]
-        changed = record | {
+        changed = {
             "fid": place.name(whole if whole.exists() else measured),
             "measured": place.name(measured), "points": place.name(points),
             "diameter_px": model.diameter_px, "n_tracks": model.n_tracks,
             "n_points": model.n_points, "n_filled": int((model.flag == Flag.FILLED).sum()),
         }  # fmt: skip
-        said = run.notes.get(self._name, [])
-        run.outputs[self._source.port][self._name] = changed
-        run.notes[self._name] = [
-            *(line for line in said if not line.startswith(EDITED)),
-            f"{EDITED} version {version.number}" + (f", {note}" if note else ""),
-        ]
-        try:
-            project.save(run)
-        except InputError:
-            run.outputs[self._source.port][self._name] = record
-            run.notes[self._name] = said
-            raise
+        adopt(self._project, self._source, self._name, changed, version)
         return version
 
     def versions(self) -> list[Version]:
@@ -124,14 +108,46 @@ class EditedModel:
         )  # fmt: skip
 
 
-EDITED = "edited by hand:"
+_EDITED = "edited by hand:"
 """How the note on an edited result begins."""
 
 
+def check_at_rest(project: Results, source: Source) -> None:
+    """Raise :class:`InputError` when the results of a run cannot be changed now."""
+    project.check_writable()
+    run = project.runs[source.run]
+    if run.status in ("running", "queued"):
+        raise InputError(f"{run.label}: is {run.status}; save when it has finished")
+
+
+def adopt(
+    project: Results, source: Source, name: str, changed: Mapping[str, Any], version: Version
+) -> None:
+    """Make a version the result of its run, and say so in the run's notes.
+
+    Raises
+    ------
+    InputError
+        The run's file cannot be written; its result is then the one before.
+    """
+    run = project.runs[source.run]
+    record, said = run.outputs[source.port][name], run.notes.get(name, [])
+    run.outputs[source.port][name] = record | dict(changed)
+    run.notes[name] = [
+        *(line for line in said if not line.startswith(_EDITED)),
+        f"{_EDITED} version {version.number}" + (f", {version.note}" if version.note else ""),
+    ]
+    try:
+        project.save(run)
+    except InputError:
+        run.outputs[source.port][name] = record
+        run.notes[name] = said
+        raise
+
+
 def author() -> str:
-    """Who edits."""
+    """Who is at work; empty for an account without a name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
-        # An account without a name.
         return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from tiltwright.engine.io.atomic import file_error
 from tiltwright.engine.io.mrc import read_header
 from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.model.tomogram import Tomogram
-from tiltwright.engine.project.edited import EDITED, author
+from tiltwright.engine.project.edited import adopt, author, check_at_rest
 from tiltwright.engine.project.results import Results
 from tiltwright.engine.project.run import Source
-from tiltwright.engine.project.versions import Version, list_versions, next_folder, write_record
+from tiltwright.engine.project.versions import Version, list_versions, new_folder, write_record
 
 _SECTIONS = 8
 
@@ -57,10 +56,7 @@ class EditedMask:
 
     def check_free(self) -> None:
         """Raise :class:`InputError` when nothing can be saved now."""
-        self._project.check_writable()
-        run = self._project.runs[self._source.run]
-        if run.status in ("running", "queued"):
-            raise InputError(f"{run.label}: is {run.status}; save when it has finished")
+        check_at_rest(self._project, self._source)
 
     def write(self, mask: Any, note: str) -> Iterator[Version | None]:
         """Write a version in pieces: ``None`` after each, then the version.
@@ -83,7 +79,7 @@ class EditedMask:
             raise InputError(f"mask: {mine} voxels do not fit the result, {before.describe()}")
         if not self.versions():
             yield from self._keep(before)
-        number, path = next_folder(self.folder)
+        path = new_folder(self.folder)
         file = path / before.path.name
         head = read_header(before.path)
         labels = [*head.labels[:9], "Tiltwright: mask edited by hand"]
@@ -96,13 +92,11 @@ class EditedMask:
                 count += int(part.sum())
                 writer.write(z, part.view(np.int8))
                 yield None
-        version = self._version(number, path, file.stem, note)
-        write_record(version, {"n_voxels": count})
-        yield version
+        yield write_record(path, file.stem, author(), note, {}, n_voxels=count)
 
     def _keep(self, mask: Tomogram) -> Iterator[None]:
         """The mask as computed becomes the first version, at no cost where files can be linked."""
-        number, path = next_folder(self.folder)
+        path = new_folder(self.folder)
         try:
             try:
                 os.link(mask.path, path / mask.path.name)
@@ -111,11 +105,7 @@ class EditedMask:
         except OSError as exc:
             raise file_error(path / mask.path.name, exc) from exc
         yield None
-        write_record(self._version(number, path, mask.path.stem, "as computed"), {})
-
-    @staticmethod
-    def _version(number: int, path: Path, stem: str, note: str) -> Version:
-        return Version(number, path, stem, round(time.time(), 3), author(), note, {}, 0.0)
+        write_record(path, mask.path.stem, author(), "as computed", {})
 
     def use(self, version: Version) -> None:
         """Make a version the result of the run: what depends on it is out of date afterwards.
@@ -126,20 +116,6 @@ class EditedMask:
             Read-only, the run is at work, or its record cannot be written.
         """
         self.check_free()
-        project = self._project
-        run = project.runs[self._source.run]
-        record = run.outputs[self._source.port][self._name]
-        said = run.notes.get(self._name, [])
         path = version.path / f"{version.name}.mrc"
-        changed = record | {"path": project.place(run).name(path)}
-        run.outputs[self._source.port][self._name] = changed
-        run.notes[self._name] = [
-            *(line for line in said if not line.startswith(EDITED)),
-            f"{EDITED} mask, version {version.number}" + (f", {version.note}" * bool(version.note)),
-        ]
-        try:
-            project.save(run)
-        except InputError:
-            run.outputs[self._source.port][self._name] = record
-            run.notes[self._name] = said
-            raise
+        changed = {"path": self._project.place(self._source.run).name(path)}
+        adopt(self._project, self._source, self._name, changed, version)

@@ -1,8 +1,8 @@
-"""Versions of a fiducial model: saving never overwrites, and any two can be compared.
+"""Versions of a fiducial model or of a CTF table: saving never overwrites, any two are compared.
 
-Each version is a folder ``v001``, ``v002``, ... with ``NAME.fid`` and ``NAME_points.csv``, which
-IMOD and every other reader of such files open, and ``version.json``, written last: a version
-without it was not finished.
+Each version is a folder ``v001``, ``v002``, ... with ``NAME.fid`` and ``NAME_points.csv``, or with
+``NAME_ctf.csv`` and ``NAME.defocus``, which IMOD and every other reader of such files open, and
+``version.json``, written last: a version without it was not finished.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RECORD = "version.json"
 
 @dataclass(frozen=True)
 class Version:
-    """A saved model.
+    """A saved model or table.
 
     Attributes
     ----------
@@ -48,6 +48,7 @@ class Version:
     numbers : mapping
         What the alignment said of it: ``mean_residual_px``, ``leave_one_out_px``, ...
     diameter_px : float
+        0 where it is not a model of beads.
     """
 
     number: int
@@ -92,29 +93,17 @@ def save_version(
         A file cannot be written, or ``keep`` not be read.
     """
     template = None if keep is None else put_into(read_model_file(keep), model)
-    number, path = next_folder(folder)
+    path = new_folder(folder)
     write_model(path, name, model, series)
     if template is not None:
         write_model_file(path / f"{name}.fid", template)
-    finite = {k: float(v) for k, v in (numbers or {}).items() if math.isfinite(v)}
-    version = Version(
-        number, path, name, round(time.time(), 3), author, note, finite, model.diameter_px
-    )
-    write_record(version, {"n_contours": model.n_tracks, "n_points": model.n_points})
-    return version
-
-
-def write_record(version: Version, more: Mapping[str, int]) -> None:
-    """Write what makes a version one, when its files are there; raises :class:`InputError`."""
-    record = {
-        "name": version.name, "time": version.time, "author": version.author,
-        "note": version.note, "numbers": dict(version.numbers),
-        "diameter_px": version.diameter_px, **more,
+    more = {
+        "diameter_px": model.diameter_px, "n_contours": model.n_tracks, "n_points": model.n_points,
     }  # fmt: skip
-    write_text(version.path / _RECORD, json.dumps(record, indent=1) + "\n")
+    return write_record(path, name, author, note, numbers or {}, **more)
 
 
-def next_folder(folder: Path) -> tuple[int, Path]:
+def new_folder(folder: Path) -> Path:
     """Make the folder of the next version; raises :class:`InputError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,12 +113,28 @@ def next_folder(folder: Path) -> tuple[int, Path]:
             try:
                 # Only one of two who save at the same time can make the folder.
                 path.mkdir()
-                break
+                return path
             except FileExistsError:
                 number += 1
     except OSError as exc:
         raise file_error(folder, exc) from exc
-    return number, path
+
+
+def write_record(
+    path: Path, name: str, author: str, note: str, numbers: Mapping[str, float], **more: float
+) -> Version:
+    """Write what makes a folder with files a version; raises :class:`InputError`."""
+    finite = {k: float(v) for k, v in numbers.items() if math.isfinite(v)}
+    version = Version(
+        int(path.name[1:]), path, name, round(time.time(), 3), author, note, finite,
+        more.get("diameter_px", 0.0),
+    )  # fmt: skip
+    record = {
+        "name": name, "time": version.time, "author": author, "note": note, "numbers": finite,
+        **more,
+    }  # fmt: skip
+    write_text(path / _RECORD, json.dumps(record, indent=1) + "\n")
+    return version
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -149,7 +154,7 @@ def list_versions(folder: Path) -> list[Version]:
                 Version(
                     int(path.name[1:]), path, str(d["name"]), float(d["time"]), str(d["author"]),
                     str(d["note"]), {str(k): float(v) for k, v in d["numbers"].items()},
-                    float(d["diameter_px"]),
+                    float(d.get("diameter_px", 0.0)),
                 )
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError) as exc:

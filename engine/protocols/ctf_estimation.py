@@ -88,10 +88,13 @@ class CtfEstimation(Protocol):
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
         """Estimate one series; binned ones on their raw stack, which has more rings."""
         from tiltwright.engine.ctf.estimate import estimate_series
-        from tiltwright.engine.protocols.ctf_geometry import view_slopes
+        from tiltwright.engine.protocols.ctf_geometry import (
+            estimated_stack,
+            view_slopes,
+        )
 
         series: TiltSeries = inputs["tilt_series"]
-        stack = series.images if series.binning == 1 and not series.ctf_corrected else series.stack
+        stack = estimated_stack(series)
         if stack is series.stack and series.work is not None:
             context.say("estimated on the raw stack")
         slopes, centres, tilt = view_slopes(series, 1, 1, params.pretilt_deg)
@@ -123,10 +126,11 @@ class CtfEstimation(Protocol):
 
 def _settings(series: TiltSeries, params: Any) -> Settings:
     from tiltwright.engine.ctf.estimate import Settings
+    from tiltwright.engine.protocols.ctf_geometry import fitted_band, fitted_tile
 
     return Settings(
-        tile=min(params.tile_px, min(series.size) // 2 * 2),
-        band_a=(params.longest_a, max(params.shortest_a, 2.05 * series.pixel_size_a)),
+        tile=fitted_tile(series, params.tile_px),
+        band_a=fitted_band(series, params.longest_a, params.shortest_a),
         defocus_a=(params.min_defocus_um * 1e4, params.max_defocus_um * 1e4),
         astigmatism=params.astigmatism, phase_shift=params.phase_shift,
         phase_deg=params.phase_deg, hand=HANDS[params.hand], neighbours=params.neighbours,

@@ -6,11 +6,14 @@ import gc
 import weakref
 
 import pytest
+from ctf_data import make_ice, true_table
 from PyQt6.QtCore import QEvent, QTimer
 from PyQt6.QtWidgets import QApplication
 
 from tiltwright.engine.protocols import protocols
 from tiltwright.widgets import theme
+from tiltwright.widgets.ctf.ctf_source import FitRange
+from tiltwright.widgets.ctf.ctf_viewer import CtfViewer
 from tiltwright.widgets.form.form_pickers import InputChoice
 from tiltwright.widgets.form.protocol_form import ProtocolForm
 from tiltwright.widgets.form.wizard import ChainStep, Wizard
@@ -50,7 +53,14 @@ def _quality():
     return table
 
 
+def _ctf():
+    viewer = CtfViewer()
+    viewer.set_content(make_ice()[1], true_table(*make_ice()), FitRange(tile_px=256))
+    return viewer
+
+
 MAKERS = {
+    "ctf": _ctf,
     "form": _form,
     "runs": _runs,
     "summary": _summary,
@@ -70,8 +80,11 @@ def test_nothing_is_left(qtbot, name):
     widget.close()
     widget.deleteLater()
     del widget
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-    gc.collect()
+    # Twice: what Qt holds of slots goes when control is back in the event loop.
+    for _ in range(2):
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        QApplication.processEvents()
+        gc.collect()
     assert alive() is None
     assert [w for w in QApplication.allWidgets() if id(w) not in before] == []
     # By type: asking a dead weak proxy for its class raises.

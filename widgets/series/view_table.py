@@ -53,14 +53,20 @@ _EXCLUDED = 1
 """Where the checkbox stands."""
 _MATRIX_KEYS = ("rot", "shift_x", "shift_y")
 _ALWAYS = ("view", "tilt", "mean", "sd", "correlation")
+EXCLUDED_WORDS = "Excl", "Excluded: left out by everything downstream (Space or X)"
 
 
 class ViewTableModel(QAbstractTableModel):
     """Rows are views, columns their numbers, and a checkbox for exclusion."""
 
-    def __init__(self, state: ExclusionState, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, state: ExclusionState, parent: QWidget | None = None,
+        words: tuple[str, str] = EXCLUDED_WORDS,
+    ) -> None:  # fmt: skip
         super().__init__(parent)
-        self._state = state
+        self._state, self._words = state, words
+        self.greyed: dict[int, str] = {}
+        """Views that do not count here, and why."""
         self._series: TiltSeries | None = None
         self._columns: list[Column] = []
         state.changed.connect(self._exclusion_changed)
@@ -104,10 +110,9 @@ class ViewTableModel(QAbstractTableModel):
             return None
         column = self.column(section)
         if role == Qt.ItemDataRole.DisplayRole:
-            return "Excl" if column is None else column.title
+            return self._words[0] if column is None else column.title
         if role == Qt.ItemDataRole.ToolTipRole:
-            words = "Excluded: left out by everything downstream (Space or X)"
-            return words if column is None else column.help
+            return self._words[1] if column is None else column.help
         return None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
@@ -133,6 +138,8 @@ class ViewTableModel(QAbstractTableModel):
         if role == roles.TextAlignmentRole:
             side = Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignHCenter
             return side | Qt.AlignmentFlag.AlignVCenter
+        if role == roles.ForegroundRole and view in self.greyed:
+            return QBrush(QColor(colours().stale))
         if role == roles.ForegroundRole and (out or doubt):
             return QBrush(QColor(colours().failed if out else colours().running))
         if role == roles.FontRole and (out or doubt):
@@ -148,6 +155,8 @@ class ViewTableModel(QAbstractTableModel):
         ali = self._series.alignment if self._series is not None else None
         if column is not None and column.key in _MATRIX_KEYS and ali is not None:
             return f"<pre>{matrix_text(ali.transforms[view])}</pre>raw to aligned, raw pixels"
+        if view in self.greyed:
+            return self.greyed[view]
         if view in self._state.suspect:
             verdict = "kept" if self._state.kept[view] else "suspect"
             return f"{verdict}: {self._state.suspect[view]}"
@@ -220,9 +229,12 @@ class ViewTable(QTableView):
 
     view_selected = pyqtSignal(int)
 
-    def __init__(self, state: ExclusionState, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, state: ExclusionState, parent: QWidget | None = None,
+        words: tuple[str, str] = EXCLUDED_WORDS,
+    ) -> None:  # fmt: skip
         super().__init__(parent)
-        self.content = ViewTableModel(state, self)
+        self.content = ViewTableModel(state, self, words)
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.content)
         self._proxy.setSortRole(Qt.ItemDataRole.UserRole)

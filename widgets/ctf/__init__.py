@@ -1,0 +1,1 @@
+"""The CTF viewer: spectra with their rings, defocus against tilt, editing by hand."""
