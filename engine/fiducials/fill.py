@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
-from tiltwright.engine.fiducials import background, centre, template
+from tiltwright.engine.fiducials import background, centre, size, template
 from tiltwright.engine.fiducials.centre import MatchedFilter
 from tiltwright.engine.geometry.transform import Floats, apply, invert
 from tiltwright.engine.stack.frame import BinnedFrame
@@ -26,6 +26,10 @@ _LEAST_SCORE = 5.0
 """A peak below so many standard deviations of the background is none."""
 _LEAST_SHARE = 0.4
 """A click goes to the nearest peak of at least this part of the strongest one in reach."""
+_SIZES = np.geomspace(0.6, 1.6, 13)
+"""In diameters as given: balls that are tried where nothing has been learned."""
+_LOOKS = 3
+"""So many beads say how large they are."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,16 @@ class _View:
     """What is known of a view: how to even out its noise, and the filter against its texture."""
 
     noise: tuple[float, float]
+    power: template.Image
     matched: MatchedFilter
     usual_score: float
 
 
 class BeadCentring:
     """Centres beads in the views of a stack at any binning, raw or interpolated.
+
+    Before it has learned from points of a model, the first beads that are clicked on say how
+    large they are: a filter for beads of another size would centre them beside their middle.
 
     Parameters
     ----------
@@ -98,6 +106,12 @@ class BeadCentring:
         self.side = background.window_px(self.diameter)
         self._lock = Lock()
         self._known = np.full((0, n_views, 2), np.nan)
+        self._balls: list[template.BeadTemplate] = []
+        self._guess()
+
+    def _guess(self) -> None:
+        """A ball of the given diameter, until beads say more."""
+        self._looks, self._evidence = 0, np.zeros(len(_SIZES))
         self._start(template.ball_template(self.diameter, reach=1.3))
 
     def _start(self, bead: template.BeadTemplate) -> None:
@@ -136,7 +150,7 @@ class BeadCentring:
         rich = np.flatnonzero(counts >= min(3, max(int(counts.max(initial=0)), 1)))
         views = rich[:: max(1, len(rich) // _TEMPLATE_VIEWS)].tolist()
         with self._lock:
-            self._start(template.ball_template(self.diameter, reach=1.3))
+            self._guess()
             self._known = xy.copy()
             shown = [self._beads(v) for v in views]
             # Where no bead stands alone, the ball must do.
@@ -148,6 +162,7 @@ class BeadCentring:
                             self.diameter,
                         )
                     )  # fmt: skip
+                    self._looks = _LOOKS
 
     def _beads(self, view: int) -> tuple[template.Image, Floats, Floats, tuple[float, float]]:
         """The whole view evened out; positions and amplitudes of its known beads; its noise."""
@@ -168,7 +183,7 @@ class BeadCentring:
                 matched = centre.matched_filter(self.template, self._spectra, power)
                 scores = np.abs(amplitude) * np.sqrt(matched.information[0])
                 usual = float(np.median(scores)) if len(scores) else 0.0
-                known = self._views[view] = _View(noise, matched, usual)
+                known = self._views[view] = _View(noise, power, matched, usual)
         return known
 
     def usual_score(self, view: int) -> float:
@@ -223,11 +238,33 @@ class BeadCentring:
         Pixels of the images shown; ``click`` and the answer are raw pixels about the centre.
         """
         reach = max(6.0, 2 * self.diameter) * self.frame.scale
+        if self._looks < _LOOKS:
+            self._measure(view, click, reach)
         found = self.centre(view, np.array([click], np.float64), reach)
         if not found.ok[0]:
             return None
         (x, y), sigma, score = found.xy[0], found.sigma_px[0], found.score[0]
         return Found(float(x), float(y), float(sigma), float(score))
+
+    def _measure(self, view: int, click: tuple[float, float], reach_px: float) -> None:
+        """Take the ball that shows most of the beads clicked on so far, this one included."""
+        state, reach = self._view(view), reach_px / self.frame.scale
+        index = self.to_image(view, np.array([click], np.float64))
+        corner, image = self._part(view, index, reach + self.side // 2, state.noise)
+        y, x = np.ogrid[: image.shape[0], : image.shape[1]]
+        within = np.hypot(x + corner[0] - index[0, 0], y + corner[1] - index[0, 1]) <= reach
+        if not within.any():
+            return
+        with self._lock:
+            if not self._balls:
+                self._balls = [
+                    template.ball_template(k * self.diameter, reach=1.3) for k in _SIZES.tolist()
+                ]
+            scores = size.best_scores(image, within, state.power, self._balls, self.sign)
+            if scores.max() > _LEAST_SCORE:
+                self._looks += 1
+                self._evidence += scores**2
+                self._start(self._balls[int(np.argmax(self._evidence))])
 
     def _part(
         self, view: int, index: Floats, pad: float, noise: tuple[float, float]
