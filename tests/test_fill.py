@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from curation_cases import simulated
+from curation_cases import simulated, spoilt
 
 from tiltwright.engine.curation.evidence import image_evidence
 from tiltwright.engine.curation.filling import accept_prediction, fill_gaps
@@ -35,17 +35,6 @@ def case():
 
 def distance(a, b):
     return np.hypot(*np.moveaxis(np.asarray(a) - np.asarray(b), -1, 0))
-
-
-def spoilt(model, rng, share=0.25, ends=5):
-    """The model without a share of its points at random and without whole ends."""
-    gone = model.measured & (rng.random(model.flag.shape) < share)
-    for c in rng.choice(model.n_tracks, ends, replace=False):
-        views = np.flatnonzero(model.measured[c])
-        k = rng.integers(4, 8)
-        gone[c, views[:k] if rng.random() < 0.5 else views[-k:]] = True
-    places = tuple((int(c), int(v)) for c, v in np.argwhere(gone))
-    return gone, DeletePoints(places).apply(model).model
 
 
 def test_a_click_snaps_to_the_bead_and_not_to_nothing(case):
