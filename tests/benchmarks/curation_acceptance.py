@@ -6,7 +6,7 @@ Run it as a script: it looks for ``*/NAME.truth.json`` beside ``NAME.mrc`` and `
 each. A truth without ``bead_diameter_nm`` is that of a real series, whose deleted points stand for
 the true ones. A line for each series and seed:
 
-* gaps: 25 % of the points and five ends deleted, *Fill All Gaps*; the rms error of what was refilled
+* gaps: 25 % of the points and five ends deleted, *Fill All Gaps*; the rms error of those refilled
   and of the tracker's own points at the same places, and what the filter tells of itself (its
   Cramer-Rao bound against the measured background);
 * outliers: 40 points moved, two tracks exchanged, one bead twice; the ranks at which all of it was
