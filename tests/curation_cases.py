@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from tiltwright.engine.curation.proposals import proposal
 from tiltwright.engine.curation.worklist import Kind, find
 from tiltwright.engine.fiducials.fill import BeadCentring
+from tiltwright.engine.fiducials.from_stack import build_from_stack
 from tiltwright.engine.geometry.projection import ViewGeometry
 from tiltwright.engine.model.edits import (
     AddContour,
@@ -18,11 +21,12 @@ from tiltwright.engine.model.edits import (
     point_of,
 )
 from tiltwright.engine.model.fiducial_model import FiducialModel
-from tiltwright.engine.model.tilt_series import TiltSeries
+from tiltwright.engine.model.tilt_series import TiltSeries, load_tilt_series
 from tiltwright.engine.simulate.series import SeriesSpec, simulate_series
 
 SIZE = (1440, 1024)
 AXIS = 84.5
+POSITION14 = Path(__file__).parents[2] / "shared/data/exosome_position14/position14.mrc"
 SPOILT = (Kind.RESIDUAL, Kind.SWAPPED, Kind.DUPLICATE)
 
 
@@ -83,6 +87,21 @@ def simulated(seed=3, n_views=25, n_beads=16):
         xy[good, v], sigma[good, v] = found.xy[good], found.sigma_px[good]
     model = FiducialModel.from_tracks(xy, series.size, diameter, sigma_px=sigma)
     return series, model, exact
+
+
+@cache
+def real() -> tuple[TiltSeries, FiducialModel]:
+    """The real series and all tracks of the automatic model."""
+    series = load_tilt_series(
+        POSITION14, tilt_angles=POSITION14.with_suffix(".rawtlt"), axis_deg=-84.5,
+        pixel_size_a=11.04,
+    )  # fmt: skip
+    series = replace(series, stack=np.asarray(series.stack))
+    diameter = 100 / 11.04
+    tracks = build_from_stack(series.stack, series.tilt_deg, series.axis_deg, diameter, 25)
+    return series, FiducialModel.from_tracks(
+        tracks.all_xy, series.size, diameter, sigma_px=tracks.all_sigma_px
+    )
 
 
 def spoilt(model, rng, share=0.25, ends=5):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from curation_cases import SPOILT, accept_all, phantom, simulated, spoil
+from curation_cases import POSITION14, SPOILT, accept_all, phantom, real, simulated, spoil
 
 from tiltwright.engine.curation.live import LiveAlignment
 from tiltwright.engine.curation.worklist import Key, Kind, find, predicted_effect
@@ -58,6 +58,26 @@ def test_accepting_the_proposals_mends_a_simulated_series():
     assert n <= 32
     far = np.hypot(*np.moveaxis(snapshot.model.xy - model.xy, -1, 0))
     assert np.nanmax(far) < 0.5
+
+
+@pytest.mark.skipif(not POSITION14.exists(), reason="the real tilt series is not here")
+def test_accepting_the_proposals_mends_the_real_series():
+    """Acceptance C, line c."""
+    series, model = real()
+    before = LiveAlignment.choose(series, model).first.leave_one_out_px
+    bad, moved, (a, b, views), _ = spoil(model, np.random.default_rng(0))
+    live = LiveAlignment.choose(series, bad)
+    assert find(live.first)[0].kind is Kind.SWAPPED
+    centring = BeadCentring(series.stack, series.frame, model.diameter_px)
+    centring.learn(bad.xy)
+    snapshot, n = accept_all(live, live.first, centring)
+    assert snapshot.leave_one_out_px == pytest.approx(before, rel=0.05)
+    assert snapshot.model.n_tracks == model.n_tracks
+    assert n <= 50
+    wrong = moved | {(c, v) for c in (a, b) for v in views if model.measured[c, v]}
+    away = np.hypot(*np.moveaxis(snapshot.model.xy - model.xy, -1, 0))
+    back = sum(bool(np.nan_to_num(away[place], nan=9) < 0.3) for place in wrong)
+    assert back >= 0.93 * len(wrong)
 
 
 def test_accepting_by_the_geometry_alone_mends_too():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.fiducials.centre import correlate
 from tiltwright.engine.fiducials.template import STEP_PX, BeadTemplate, Floats, Image
 
 
@@ -50,16 +51,12 @@ def best_scores(
     from scipy import fft
 
     side = power.shape[0]
-    shape = tuple(fft.next_fast_len(n + side, real=True) for n in image.shape)
-    spectrum = fft.rfft2(image - np.median(image), shape)
-    half = side // 2
+    level = image - np.median(image)
     scores = np.empty(len(templates))
     for k, bead in enumerate(templates):
         square = _sampled(bead, side)
         kernel = fft.irfft2(fft.rfft2(square) / power, s=(side, side))
         information = float((kernel * square).sum())
-        response = fft.irfft2(spectrum * fft.rfft2(kernel, shape).conj(), s=shape)
-        # A correlation's pixel (y, x) belongs to a bead at (y + half, x + half).
-        response = np.roll(response, (half, half), (0, 1))[: image.shape[0], : image.shape[1]]
-        scores[k] = float((sign * response[within]).max()) / np.sqrt(information)
+        response = sign * correlate(level, kernel)[within]
+        scores[k] = float(response.max()) / np.sqrt(information)
     return scores
