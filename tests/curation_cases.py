@@ -63,11 +63,17 @@ def phantom(n=40, n_views=41, noise=0.15, gaps=0.0, seed=0, size=SIZE):
     return series, model, exact
 
 
-def simulated(seed=3, n_views=25, n_beads=16):
-    """``(series, model, exact positions)`` of simulated images, points centred on them."""
-    spec = SeriesSpec(
+def simulated_spec(seed=3, n_views=25, n_beads=16) -> SeriesSpec:
+    """What :func:`simulated` simulates."""
+    return SeriesSpec(
         seed=seed, nx=480, ny=360, n_views=n_views, n_beads=n_beads, shift_step_sd_px=2.0
     )
+
+
+@cache
+def simulated(seed=3, n_views=25, n_beads=16):
+    """``(series, model, exact positions)`` of simulated images, points centred on them."""
+    spec = simulated_spec(seed, n_views, n_beads)
     made = simulate_series(spec)
     stack = np.stack([made.view(v) for v in range(n_views)])
     series = TiltSeries(
