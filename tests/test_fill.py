@@ -103,6 +103,24 @@ def test_points_set_by_hand_teach_the_right_size(case, ratio):
     assert np.median(distance(found.xy, best.xy)[both]) < 0.1
 
 
+def test_clicks_on_nothing_do_not_settle_the_size(case):
+    series, model, exact, _ = case
+    blank = BeadCentring(series.stack, series.frame, 1.3 * model.diameter_px)
+    rng = np.random.default_rng(2)
+    v = series.n_views // 2
+    empty = [
+        click for click in rng.uniform(-150, 150, (200, 2))
+        if distance(exact[:, v], click).min() > 4 * model.diameter_px
+    ][:4]  # fmt: skip
+    assert len(empty) == 4
+    c = int(np.flatnonzero(model.measured[:, v])[0])
+    for click in (*empty, exact[c, v] + 1, exact[c, v] - 1):
+        found = blank.autocentre(v, tuple(click))
+    assert found is not None
+    assert distance((found.x, found.y), exact[c, v]) < 0.4
+    assert blank.template.diameter_px == pytest.approx(model.diameter_px, rel=0.1)
+
+
 def test_scores_by_size_are_those_of_a_slow_twin():
     rng = np.random.default_rng(0)
     image = rng.normal(0, 1, (40, 47)).astype(np.float32)

@@ -28,8 +28,11 @@ _LEAST_SHARE = 0.4
 """A click goes to the nearest peak of at least this part of the strongest one in reach."""
 _SIZES = np.geomspace(0.6, 1.6, 13)
 """In diameters as given: balls that are tried where nothing has been learned."""
+_SURE = 600.0
+"""Sum of squared scores from which on the size is settled: two or three beads, not one of many
+clicks on nothing."""
 _LOOKS = 3
-"""So many beads say how large they are; when learning, in so many views."""
+"""When learning, so many beads in so many views say how large they are."""
 _ENOUGH = 20
 """Of fewer points the measured profile is worse than a ball of the right size."""
 
@@ -115,7 +118,7 @@ class BeadCentring:
 
     def _guess(self) -> None:
         """A ball of the given diameter, until beads say more."""
-        self._looks, self._evidence = 0, np.zeros(len(_SIZES))
+        self._sure, self._evidence = False, np.zeros(len(_SIZES))
         self._start(template.ball_template(self.diameter, reach=1.3))
 
     def _start(self, bead: template.BeadTemplate) -> None:
@@ -173,7 +176,7 @@ class BeadCentring:
                         self.template.diameter_px,
                     )
                 )  # fmt: skip
-                self._looks = _LOOKS
+                self._sure = True
 
     def _beads(self, view: int) -> tuple[template.Image, Floats, Floats, tuple[float, float]]:
         """The whole view evened out; positions and amplitudes of its known beads; its noise."""
@@ -249,7 +252,7 @@ class BeadCentring:
         Pixels of the images shown; ``click`` and the answer are raw pixels about the centre.
         """
         reach = max(6.0, 2 * self.diameter) * self.frame.scale
-        if self._looks < _LOOKS:
+        if not self._sure:
             self._look(view, click, reach)
             with self._lock:
                 self._settle()
@@ -270,13 +273,14 @@ class BeadCentring:
             return
         scores = size.best_scores(image, within, state.power, self._balls, self.sign)
         if scores.max() > _LEAST_SCORE:
-            self._looks += 1
             self._evidence += scores**2
 
     def _settle(self) -> None:
         """Take the ball that shows most of the beads looked at so far."""
-        if self._looks:
-            self._start(self._balls[int(np.argmax(self._evidence))])
+        best = int(np.argmax(self._evidence))
+        if self._evidence[best] > 0:
+            self._start(self._balls[best])
+        self._sure = bool(self._evidence[best] > _SURE)
 
     def _part(
         self, view: int, index: Floats, pad: float, noise: tuple[float, float]
