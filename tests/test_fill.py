@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from curation_cases import simulated
+from curation_cases import POSITION14, real, simulated, spoilt
 
 from tiltwright.engine.curation.evidence import image_evidence
 from tiltwright.engine.curation.filling import accept_prediction, fill_gaps
@@ -16,6 +15,8 @@ from tiltwright.engine.curation.live import LiveAlignment
 from tiltwright.engine.curation.worklist import Kind, find
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.fiducials.fill import BeadCentring
+from tiltwright.engine.fiducials.size import best_scores
+from tiltwright.engine.fiducials.template import STEP_PX, ball_template
 from tiltwright.engine.geometry.interpolate import warp_view
 from tiltwright.engine.model.edits import AddPoint, DeletePoints, MovePoints
 from tiltwright.engine.model.fiducial_model import Flag
@@ -33,17 +34,6 @@ def case():
 
 def distance(a, b):
     return np.hypot(*np.moveaxis(np.asarray(a) - np.asarray(b), -1, 0))
-
-
-def spoilt(model, rng, share=0.25, ends=5):
-    """The model without a share of its points at random and without whole ends."""
-    gone = model.measured & (rng.random(model.flag.shape) < share)
-    for c in rng.choice(model.n_tracks, ends, replace=False):
-        views = np.flatnonzero(model.measured[c])
-        k = rng.integers(4, 8)
-        gone[c, views[:k] if rng.random() < 0.5 else views[-k:]] = True
-    places = tuple((int(c), int(v)) for c, v in np.argwhere(gone))
-    return gone, DeletePoints(places).apply(model).model
 
 
 def test_a_click_snaps_to_the_bead_and_not_to_nothing(case):
@@ -70,6 +60,92 @@ def test_a_click_snaps_to_the_bead_and_not_to_nothing(case):
             assert found is None or found.score < 0.6 * centring.usual_score(v)
     assert empty > 10
     assert centring.autocentre(0, (5000.0, 0.0)) is None
+
+
+@pytest.mark.parametrize("ratio", [0.7, 1.0, 1.3])
+def test_the_first_clicks_are_on_the_middle_whatever_diameter_was_given(case, ratio):
+    """No model, a diameter 30 % wrong: 0.15 px in the median, 0.4 px for 95 %."""
+    series, model, exact, _ = case
+    rng = np.random.default_rng(4)
+    apart = distance(exact[:, None], exact[None]) + 1e9 * np.eye(model.n_tracks)[..., None]
+    inside = (np.abs(exact) < np.array(series.size) / 2 - model.diameter_px).all(-1)
+    places = np.argwhere((apart.min(1) > 3 * model.diameter_px) & inside)
+    error = []
+    for k, (c, v) in enumerate(rng.permutation(places)[:60].tolist()):
+        if k % 3 == 0:  # a new editor: its first three clicks
+            blank = BeadCentring(series.stack, series.frame, ratio * model.diameter_px)
+        away = 0.6 * model.diameter_px * np.sqrt(rng.random())
+        turn = rng.uniform(0, 2 * np.pi)
+        click = exact[c, v] + away * np.array([np.cos(turn), np.sin(turn)])
+        found = blank.autocentre(v, tuple(click))
+        error.append(9.0 if found is None else distance((found.x, found.y), exact[c, v]))
+    assert np.median(error) < 0.15
+    assert np.quantile(error, 0.95) < 0.4
+
+
+@pytest.mark.parametrize("ratio", [0.7, 1.3])
+def test_points_set_by_hand_teach_the_right_size(case, ratio):
+    """Five beads of one view, clicked on without centring, a diameter 30 % wrong."""
+    series, model, exact, centring = case
+    rng = np.random.default_rng(1)
+    v = series.n_views // 2
+    known = np.full_like(model.xy, np.nan)
+    some = np.flatnonzero(model.measured[:, v])[:5]
+    known[some, v] = exact[some, v] + rng.normal(0, 0.15 * model.diameter_px, (5, 2))
+    taught = BeadCentring(series.stack, series.frame, ratio * model.diameter_px)
+    taught.learn(known)
+    assert taught.template.diameter_px == pytest.approx(model.diameter_px, rel=0.1)
+    good = model.measured[:, v + 2]
+    found = taught.centre(v + 2, model.xy[good, v + 2], 1.0)
+    best = centring.centre(v + 2, model.xy[good, v + 2], 1.0)
+    both = found.ok & best.ok
+    assert both.sum() >= best.ok.sum() - 1
+    assert np.median(distance(found.xy, best.xy)[both]) < 0.1
+
+
+def test_clicks_on_nothing_do_not_settle_the_size(case):
+    series, model, exact, _ = case
+    blank = BeadCentring(series.stack, series.frame, 1.3 * model.diameter_px)
+    rng = np.random.default_rng(2)
+    v = series.n_views // 2
+    empty = [
+        click for click in rng.uniform(-150, 150, (200, 2))
+        if distance(exact[:, v], click).min() > 4 * model.diameter_px
+    ][:4]  # fmt: skip
+    assert len(empty) == 4
+    c = int(np.flatnonzero(model.measured[:, v])[0])
+    for click in (*empty, exact[c, v] + 1, exact[c, v] - 1):
+        found = blank.autocentre(v, tuple(click))
+    assert found is not None
+    assert distance((found.x, found.y), exact[c, v]) < 0.4
+    assert blank.template.diameter_px == pytest.approx(model.diameter_px, rel=0.1)
+
+
+def test_scores_by_size_are_those_of_a_slow_twin():
+    rng = np.random.default_rng(0)
+    image = rng.normal(0, 1, (40, 47)).astype(np.float32)
+    side = 16
+    power = rng.uniform(0.5, 2, (side, side // 2 + 1)).astype(np.float32)
+    # A power is that of real noise: the same at opposite frequencies.
+    power[1:] = 0.5 * (power[1:] + power[:0:-1])
+    power[0, 0] = np.inf
+    within = np.zeros(image.shape, np.bool_)
+    within[10:28, 9:36] = True
+    balls = [ball_template(d, reach=1.3) for d in (3.0, 4.0)]
+    level = image - np.median(image)
+    axis = np.arange(side) - side // 2
+    for sign in (1.0, -1.0):
+        found = best_scores(image, within, power, balls, sign)
+        for ball, score in zip(balls, found, strict=True):
+            r = np.hypot(axis[:, None], axis)
+            square = np.interp(r, np.arange(len(ball.profile)) * STEP_PX, ball.profile)
+            square[r >= ball.radius_px] = 0
+            kernel = np.fft.irfft2(np.fft.rfft2(square) / power, s=(side, side))
+            best = max(
+                sign * np.sum(kernel * level[y - 8 : y + 8, x - 8 : x + 8])
+                for y, x in np.argwhere(within)
+            )
+            assert score == pytest.approx(best / np.sqrt(np.sum(kernel * square)), rel=1e-4)
 
 
 def test_the_polarity_is_checked(case):
@@ -148,7 +224,7 @@ def test_filling_all_gaps_of_a_simulated_model(case, seed):
     done = report.edit.apply(less).model
     back = gone & done.measured
     assert back.sum() >= 0.98 * gone.sum()
-    error = (done.xy - exact)[back]
+    error = distance(done.xy, exact)[back]
     assert np.sqrt(np.mean(error**2)) < 0.1
     # Nothing that was refilled is worse than it was.
     assert np.sqrt(np.mean(((done.xy - model.xy)[back]) ** 2)) < 0.03
@@ -216,33 +292,36 @@ def test_points_off_their_bead_are_weak(case):
     assert distance(mended.xy[c, v], exact[c, v]) < 0.4
 
 
-POSITION14 = Path(__file__).parents[1].parent / "shared/data/exosome_position14/position14.mrc"
-
-
 @pytest.mark.skipif(not POSITION14.exists(), reason="the real tilt series is not here")
 def test_filling_all_gaps_of_a_real_model():
     """Acceptance C, line b: at least 95 % refilled, within 0.3 px of the deleted points."""
-    from tiltwright.engine.fiducials.from_stack import build_from_stack
-    from tiltwright.engine.model.fiducial_model import FiducialModel
-    from tiltwright.engine.model.tilt_series import load_tilt_series
-
-    series = load_tilt_series(
-        POSITION14, tilt_angles=POSITION14.with_suffix(".rawtlt"), axis_deg=-84.5,
-        pixel_size_a=11.04,
-    )  # fmt: skip
-    diameter = 100 / 11.04
-    stack = np.asarray(series.stack)
-    tracks = build_from_stack(stack, series.tilt_deg, series.axis_deg, diameter, 25)
-    model = FiducialModel.from_tracks(
-        tracks.all_xy, series.size, diameter, sigma_px=tracks.all_sigma_px
-    )
+    series, model = real()
     gone, less = spoilt(model, np.random.default_rng(0))
     live = LiveAlignment.choose(series, less)
-    centring = BeadCentring(stack, series.frame, diameter)
+    centring = BeadCentring(series.stack, series.frame, model.diameter_px)
     centring.learn(less.xy)
     done = fill_gaps(less, live.first, centring).edit.apply(less).model
     near = gone & done.measured & (np.nan_to_num(distance(done.xy, model.xy), nan=9) < 0.3)
     assert near.sum() >= 0.95 * gone.sum(), json.dumps([int(near.sum()), int(gone.sum())])
+
+
+@pytest.mark.skipif(not POSITION14.exists(), reason="the real tilt series is not here")
+def test_the_first_clicks_on_real_beads():
+    """Against the tracker's points, which are good to 0.2 px themselves."""
+    series, model = real()
+    rng = np.random.default_rng(0)
+    apart = distance(model.xy[:, None], model.xy[None]) + 1e9 * np.eye(model.n_tracks)[..., None]
+    alone = np.nan_to_num(apart, nan=1e9).min(1) > 3 * model.diameter_px
+    places = rng.permutation(np.argwhere(model.measured & alone))[:16].tolist()
+    for ratio in (0.8, 1.0, 1.3):
+        error = []
+        for c, v in places:
+            blank = BeadCentring(series.stack, series.frame, ratio * model.diameter_px)
+            click = model.xy[c, v] + rng.uniform(-0.4, 0.4, 2) * model.diameter_px
+            found = blank.autocentre(v, tuple(click))
+            error.append(9.0 if found is None else distance((found.x, found.y), model.xy[c, v]))
+        assert np.median(error) < 0.25, ratio
+        assert np.max(error) < 1.5, ratio
 
 
 def test_the_same_bead_given_twice_is_no_obstacle(case):

@@ -111,6 +111,21 @@ def white_filter(template: BeadTemplate, side: int) -> MatchedFilter:
     return matched_filter(template, template_spectra(template, side), power)
 
 
+def correlate(image: npt.NDArray[np.floating], kernel: npt.NDArray[np.floating]) -> Floats:
+    """Response ``(ny, nx)`` of a filter ``(side, side)`` about each pixel, 0 beyond the image.
+
+    The filter's middle pixel is ``side // 2``.
+    """
+    from scipy import fft
+
+    (ny, nx), side = image.shape, kernel.shape[0]
+    shape = tuple(fft.next_fast_len(n + side, real=True) for n in (ny, nx))
+    product = fft.rfft2(image, shape) * fft.rfft2(kernel, shape).conj()
+    moved = np.roll(fft.irfft2(product, s=shape), (side // 2, side // 2), (0, 1))
+    response: Floats = np.asarray(moved[:ny, :nx], np.float64)
+    return response
+
+
 @numba.njit(nogil=True, cache=True)
 def _neighbours(xy, k, reach, out):  # type: ignore[no-untyped-def]
     n = 0

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
-from tiltwright.engine.fiducials import background, centre, template
+from tiltwright.engine.fiducials import background, centre, size, template
 from tiltwright.engine.fiducials.centre import MatchedFilter
 from tiltwright.engine.geometry.transform import Floats, apply, invert
 from tiltwright.engine.stack.frame import BinnedFrame
@@ -26,6 +26,15 @@ _LEAST_SCORE = 5.0
 """A peak below so many standard deviations of the background is none."""
 _LEAST_SHARE = 0.4
 """A click goes to the nearest peak of at least this part of the strongest one in reach."""
+_SIZES = np.geomspace(0.6, 1.6, 13)
+"""In diameters as given: balls that are tried where nothing has been learned."""
+_SURE = 600.0
+"""Sum of squared scores from which on the size is settled: two or three beads, not one of many
+clicks on nothing."""
+_LOOKS = 3
+"""When learning, so many beads in so many views say how large they are."""
+_ENOUGH = 20
+"""Of fewer points the measured profile is worse than a ball of the right size."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,16 @@ class _View:
     """What is known of a view: how to even out its noise, and the filter against its texture."""
 
     noise: tuple[float, float]
+    power: template.Image
     matched: MatchedFilter
     usual_score: float
 
 
 class BeadCentring:
     """Centres beads in the views of a stack at any binning, raw or interpolated.
+
+    Before it has learned from points of a model, the first beads that are clicked on say how
+    large they are: a filter for beads of another size would centre them beside their middle.
 
     Parameters
     ----------
@@ -98,6 +111,14 @@ class BeadCentring:
         self.side = background.window_px(self.diameter)
         self._lock = Lock()
         self._known = np.full((0, n_views, 2), np.nan)
+        self._balls = [
+            template.ball_template(k * self.diameter, reach=1.3) for k in _SIZES.tolist()
+        ]
+        self._guess()
+
+    def _guess(self) -> None:
+        """A ball of the given diameter, until beads say more."""
+        self._sure, self._evidence = False, np.zeros(len(_SIZES))
         self._start(template.ball_template(self.diameter, reach=1.3))
 
     def _start(self, bead: template.BeadTemplate) -> None:
@@ -132,22 +153,30 @@ class BeadCentring:
         xy : (n_tracks, n_views, 2)
             Raw pixels about the centre, NaN at gaps.
         """
-        counts = np.isfinite(xy[..., 0]).sum(0)
+        there = np.isfinite(xy[..., 0])
+        counts = there.sum(0)
         rich = np.flatnonzero(counts >= min(3, max(int(counts.max(initial=0)), 1)))
+        with self._lock:
+            self._guess()
+            self._known = xy.copy()
+        for v in rich[:: max(1, len(rich) // _LOOKS)].tolist():
+            for c in np.flatnonzero(there[:, v])[:_LOOKS].tolist():
+                self._look(v, xy[c, v], 0.5 * self.diameter_px)
         views = rich[:: max(1, len(rich) // _TEMPLATE_VIEWS)].tolist()
         with self._lock:
-            self._start(template.ball_template(self.diameter, reach=1.3))
-            self._known = xy.copy()
+            self._settle()
             shown = [self._beads(v) for v in views]
+            if sum(len(s[1]) for s in shown) < _ENOUGH:
+                return
             # Where no bead stands alone, the ball must do.
             with suppress(DataError):
-                if views:
-                    self._start(
-                        template.build_template(
-                            [s[0] for s in shown], [s[1] for s in shown], [s[2] for s in shown],
-                            self.diameter,
-                        )
-                    )  # fmt: skip
+                self._start(
+                    template.build_template(
+                        [s[0] for s in shown], [s[1] for s in shown], [s[2] for s in shown],
+                        self.template.diameter_px,
+                    )
+                )  # fmt: skip
+                self._sure = True
 
     def _beads(self, view: int) -> tuple[template.Image, Floats, Floats, tuple[float, float]]:
         """The whole view evened out; positions and amplitudes of its known beads; its noise."""
@@ -168,7 +197,7 @@ class BeadCentring:
                 matched = centre.matched_filter(self.template, self._spectra, power)
                 scores = np.abs(amplitude) * np.sqrt(matched.information[0])
                 usual = float(np.median(scores)) if len(scores) else 0.0
-                known = self._views[view] = _View(noise, matched, usual)
+                known = self._views[view] = _View(noise, power, matched, usual)
         return known
 
     def usual_score(self, view: int) -> float:
@@ -223,11 +252,35 @@ class BeadCentring:
         Pixels of the images shown; ``click`` and the answer are raw pixels about the centre.
         """
         reach = max(6.0, 2 * self.diameter) * self.frame.scale
+        if not self._sure:
+            self._look(view, click, reach)
+            with self._lock:
+                self._settle()
         found = self.centre(view, np.array([click], np.float64), reach)
         if not found.ok[0]:
             return None
         (x, y), sigma, score = found.xy[0], found.sigma_px[0], found.score[0]
         return Found(float(x), float(y), float(sigma), float(score))
+
+    def _look(self, view: int, at: npt.ArrayLike, reach_px: float) -> None:
+        """Score balls of all sizes at the best place within reach, raw pixels."""
+        state, reach = self._view(view), reach_px / self.frame.scale
+        index = self.to_image(view, np.array([at], np.float64))
+        corner, image = self._part(view, index, reach + self.side // 2, state.noise)
+        y, x = np.ogrid[: image.shape[0], : image.shape[1]]
+        within = np.hypot(x + corner[0] - index[0, 0], y + corner[1] - index[0, 1]) <= reach
+        if not within.any():
+            return
+        scores = size.best_scores(image, within, state.power, self._balls, self.sign)
+        if scores.max() > _LEAST_SCORE:
+            self._evidence += scores**2
+
+    def _settle(self) -> None:
+        """Take the ball that shows most of the beads looked at so far."""
+        best = int(np.argmax(self._evidence))
+        if self._evidence[best] > 0:
+            self._start(self._balls[best])
+        self._sure = bool(self._evidence[best] > _SURE)
 
     def _part(
         self, view: int, index: Floats, pad: float, noise: tuple[float, float]
@@ -245,9 +298,9 @@ class BeadCentring:
         self, image: template.Image, guesses: Floats, reach: Floats, matched: MatchedFilter
     ) -> Floats:
         """The nearest strong peak of the filter's response around each guess; NaN: none."""
-        from scipy import ndimage, signal
+        from scipy import ndimage
 
-        kernel = matched.bank[1:3, 1:3, 0].mean((0, 1))[::-1, ::-1]
+        kernel = matched.bank[1:3, 1:3, 0].mean((0, 1))
         floor = _LEAST_SCORE / np.sqrt(matched.information[0])
         out = np.full(guesses.shape, np.nan)
         half = self.side // 2
@@ -262,15 +315,11 @@ class BeadCentring:
             if min(crop.shape) < 3:
                 continue
             level = crop - np.median(crop)
-            # An even kernel's middle is half a pixel late in "same": put it on ``side // 2``.
-            full = signal.fftconvolve(level, kernel, mode="full")
-            shift = self.side - 1 - half
-            response = full[shift : shift + crop.shape[0], shift : shift + crop.shape[1]]
-            response = self.sign * response / matched.information[0]
+            response = self.sign * centre.correlate(level, kernel) / matched.information[0]
             y, x = np.ogrid[: crop.shape[0], : crop.shape[1]]
             away = np.hypot(x + low[0] - guess[0], y + low[1] - guess[1])
-            size = max(3, int(0.7 * self.diameter))
-            top = (response == ndimage.maximum_filter(response, size)) & (away <= radius)
+            width = max(3, int(0.7 * self.diameter))
+            top = (response == ndimage.maximum_filter(response, width)) & (away <= radius)
             top &= response > floor
             if not top.any():
                 continue
