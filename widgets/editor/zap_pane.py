@@ -46,6 +46,7 @@ class ZapPane(QWidget):
     def __init__(self, session: Session, lane: Lane, pen: Pen, owner: QWidget) -> None:
         super().__init__(owner)
         self._session, self._lane, self._pen = session, lane, pen
+        session.slow_lane.give_way_to(lane)
         self.images = ZapImages(lane, self)
         view = self.images.main_view
         assert isinstance(view, ZapView)
