@@ -8,6 +8,7 @@ of the interpreter lock.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -21,6 +22,16 @@ QUIET_S = 0.06
 """So long after an urgent request nothing else begins: the next one may follow at once."""
 _POLL_S = 0.005
 """How often a lane looks whether those it gives way to are at rest."""
+_SHARE_S = 0.001
+
+
+def share_interpreter() -> None:
+    """Hand the interpreter over often: a window in which threads compute calls this once.
+
+    With Python's 5 ms every call of numpy by which the GUI thread lets go of it costs 5 ms until
+    it comes back, and painting a picture makes several.
+    """
+    sys.setswitchinterval(_SHARE_S)
 
 
 @dataclass(eq=False)
