@@ -157,10 +157,13 @@ def find(
     return items
 
 
+_PIECE = 16
+
+
 def find_in_pieces(
     snapshot: Snapshot, *, criterion_sd: float = 5.0, evidence: Evidence | None = None
 ) -> Iterator[list[Item] | None]:
-    """The same for the background: ``None`` after each item, so that others may go first."""
+    """The same for the background: ``None`` now and then, so that others may go first."""
     look = _Look(snapshot, criterion_sd)
     kinds = [look.duplicates(), look.swaps(), look.residuals(), look.off_image(), look.gaps()]
     if evidence is not None:
@@ -168,7 +171,8 @@ def find_in_pieces(
     items: list[Item] = []
     for item in chain.from_iterable(kinds):
         items.append(item)
-        yield None
+        if len(items) % _PIECE == 0:
+            yield None
     yield sorted(items, key=lambda item: -item.gain_px)
 
 

@@ -21,12 +21,23 @@ from tiltwright.widgets.editor.editor_window import EditorWindow
 N, NY, NX = 41, 1024, 1440
 
 
-def series_of(ny: int = NY, nx: int = NX) -> TiltSeries:
+def case(beads: int, ny: int = NY, nx: int = NX) -> tuple[TiltSeries, FiducialModel]:
+    """Noise with dark beads in it, and where they are."""
     rng = np.random.default_rng(0)
     stack = rng.integers(80, 140, (N, ny, nx), dtype=np.uint8)
-    return TiltSeries(
+    series = TiltSeries(
         Path("bench.mrc"), stack, np.linspace(-60, 60, N), -84.5, 5.52, np.zeros(N, bool)
     )
+    model = model_of(series, beads)
+    half = 16
+    way = np.hypot(*np.mgrid[-half : half + 1, -half : half + 1])
+    stamp = np.clip(0.55 + 0.1 * (way - model.diameter_px / 2), 0.3, 1.0)
+    for v, view in enumerate(stack):
+        for x, y in np.rint(model.xy[:, v] + [(nx - 1) / 2, (ny - 1) / 2]).astype(int).tolist():
+            if half <= x < nx - half and half <= y < ny - half:
+                part = view[y - half : y + half + 1, x - half : x + half + 1]
+                part[...] = part * stamp
+    return series, model
 
 
 def model_of(series: TiltSeries, beads: int, noise_px: float = 0.2) -> FiducialModel:

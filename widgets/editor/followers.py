@@ -12,7 +12,7 @@ from tiltwright.widgets.editor.centring import Centring
 from tiltwright.widgets.editor.current import Current, to_point
 from tiltwright.widgets.editor.session import Session
 from tiltwright.widgets.editor.slab_view import SlabView, slab_images
-from tiltwright.widgets.editor.strip import StripView, crop_at, crops_of
+from tiltwright.widgets.editor.strip import StripView, crop_at, crops_in_pieces
 from tiltwright.widgets.editor.worklist import Worklist
 from tiltwright.widgets.theme import colours
 
@@ -92,7 +92,7 @@ class Followers(QObject):
         c = colours()
         colour = c.surface_top if model.surface[contour] == 1 else c.surface_bottom
         session.slow_lane.request(
-            (id(self), "strip"), lambda: crops_of(series, model, contour, predicted),
+            (id(self), "strip"), lambda: crops_in_pieces(series, model, contour, predicted),
             lambda crops: self.strip.set_crops(
                 crops, series.tilt_deg.tolist(), model.diameter_px, colour
             ), later=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 _LEAST_PX, _MOST_PX = 22, 96
+_PIECE = 8
 CROP_DIAMETERS = 3.0
 """Width of a small picture in bead diameters."""
 
@@ -91,6 +92,15 @@ def crops_of(
     series: TiltSeries, model: FiducialModel, contour: int, predicted: Floats | None
 ) -> list[Crop]:
     """Small pictures of every view of a bead, about where it is measured, else predicted."""
+    *_, crops = crops_in_pieces(series, model, contour, predicted)
+    assert crops is not None
+    return crops
+
+
+def crops_in_pieces(
+    series: TiltSeries, model: FiducialModel, contour: int, predicted: Floats | None
+) -> Iterator[list[Crop] | None]:
+    """The same for the lane: ``None`` now and then, so that others may go first."""
     half = CROP_DIAMETERS / 2 * model.diameter_px
     out = []
     for view in range(model.n_views):
@@ -110,7 +120,9 @@ def crops_of(
             return float(x), float(y)
 
         out.append(Crop(view, data, scale, grey_image(data), place(there), place(guess)))
-    return out
+        if view % _PIECE == _PIECE - 1:
+            yield None
+    yield out
 
 
 class StripView(QWidget):
