@@ -184,8 +184,7 @@ class StripView(QWidget):
 
     def cell(self, view: int) -> QRectF:
         """Where the picture of a view lies."""
-        size, columns = self._layout()
-        return QRectF(view % columns * size, view // columns * size, size, size)
+        return _cell(view, *self._layout())
 
     def view_at(self, at: QPointF) -> int:
         """The view at a place, -1 outside."""
@@ -225,9 +224,10 @@ class StripView(QWidget):
         font = painter.font()
         font.setPixelSize(9)
         painter.setFont(font)
+        layout = self._layout()
         for k, crop in enumerate(self._crops):
             image = crop.picture[0]
-            box = self.cell(k).adjusted(1, 1, -1, -1)
+            box = _cell(k, *layout).adjusted(1, 1, -1, -1)
             if image is None:
                 painter.fillRect(box, QColor("#1a1d22"))
                 painter.setPen(QColor("#97a0ad"))
@@ -280,6 +280,10 @@ class StripView(QWidget):
         """No tooltip."""
         QToolTip.hideText()
         super().leaveEvent(event)
+
+
+def _cell(k: int, size: float, columns: int) -> QRectF:
+    return QRectF(k % columns * size, k // columns * size, size, size)
 
 
 def grey_image(data: npt.NDArray[np.float32]) -> tuple[QImage | None, npt.NDArray[np.uint8]]:
