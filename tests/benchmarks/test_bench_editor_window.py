@@ -103,9 +103,11 @@ class Others:
 
 
 def settled(window) -> None:
-    """Solved, with pictures; what looks at all points in the background goes on."""
+    """Solved, with pictures, clicks centred; what looks at all points goes on."""
     session = window.session
-    while not (session.up_to_date and session.live_lane.idle and window.lane.idle):
+    while not (
+        session.up_to_date and session.live_lane.idle and window.lane.idle and window.centring.tool
+    ):
         QApplication.processEvents()
         time.sleep(0.001)
 

@@ -189,21 +189,13 @@ class Session(QObject):
 
         def work() -> LiveAlignment:
             from tiltwright.engine.curation.live import LiveAlignment
+            from tiltwright.engine.curation.warm import warm_up
 
+            # What later clicks need; while somebody edits it would hold everything up.
+            warm_up(series.images)
             return LiveAlignment.choose(series, model, params)
 
         self.slow_lane.request((id(self), "choose"), work, self._have_choice)
-
-    def warm_up(self) -> None:
-        """Compile in the background what later clicks need."""
-
-        def work() -> tuple[()]:
-            from tiltwright.engine.curation.warm import warm_up
-
-            warm_up()
-            return ()
-
-        self.slow_lane.request((id(self), "warm"), work, lambda _: self._aside.again(), later=True)
 
     def _have_choice(self, live: LiveAlignment) -> None:
         self._aside.again()
