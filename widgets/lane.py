@@ -39,6 +39,7 @@ class _Request:
     key: Hashable
     work: Callable[[], Any]
     later: bool
+    rest_s: float
     pieces: Iterator[Any] | None = None
     cancelled: bool = False
 
@@ -77,7 +78,7 @@ class Lane(QObject):
         self._current: _Request | None = None
         self._arriving: list[_Request] = []
         self._outstanding, self._rush = 0, 0
-        self._quiet_until = 0.0
+        self._urgent_at = float("-inf")
         self._closed = False
         self._thread: threading.Thread | None = None
         self._served.connect(self._deliver)
@@ -89,20 +90,22 @@ class Lane(QObject):
         done: Callable[[Any], None],
         *,
         later: bool = False,
+        rest_s: float = QUIET_S,
     ) -> None:
         """Queue ``work``; ``done(result)`` follows on the GUI thread.
 
         Parameters
         ----------
         later : bool
-            Serve it when nothing else waits, nor has for a moment.
+            Serve it, and each piece of it, when nothing urgent waits here or in a lane that this
+            one is behind, nor has for ``rest_s``.
         """
         with self._wake:
             if self._closed:
                 return
             self._drop(key)
             queue = self._later if later else self._urgent
-            queue[key] = request = _Request(key, work, later)
+            queue[key] = request = _Request(key, work, later, rest_s)
             self._done[request] = done
             self._outstanding += 1
             self._rush += not later
@@ -134,10 +137,10 @@ class Lane(QObject):
             return key in self._urgent or key in self._later
 
     @property
-    def rests(self) -> bool:
-        """Whether nothing urgent waits, works or is on its way back, nor has for a moment."""
+    def rested_s(self) -> float:
+        """Seconds since something urgent last waited, worked or was on its way back."""
         with self._wake:
-            return not self._rush and time.monotonic() >= self._quiet_until
+            return 0.0 if self._rush else time.monotonic() - self._urgent_at
 
     @property
     def idle(self) -> bool:
@@ -172,27 +175,29 @@ class Lane(QObject):
         self._rush -= not request.later
         return self._done.pop(request, None)
 
-    def _pause_s(self) -> float:
-        """How long what was asked for later still waits."""
-        pause = self._quiet_until - time.monotonic()
-        if pause <= 0 and not all(lane.rests for lane in self._behind):
-            return _POLL_S
-        return pause
+    def _due(self) -> _Request | None:
+        """The first that was asked for later and need not wait any more."""
+        if not self._later:
+            return None
+        here = time.monotonic() - self._urgent_at
+        rested = min([here, *(lane.rested_s for lane in self._behind)])
+        return next((r for r in self._later.values() if rested >= r.rest_s), None)
 
     def _next(self) -> _Request | None:
         with self._wake:
-            while not (self._closed or self._urgent):
-                pause = self._pause_s() if self._later else None
-                if pause is not None and pause <= 0:
-                    break
-                self._wake.wait(pause)
+            due = None
+            while not (self._closed or self._urgent or (due := self._due())):
+                self._wake.wait(_POLL_S if self._later else None)
             if self._closed:
                 return None
             if self._urgent:
-                self._quiet_until = time.monotonic() + QUIET_S
-            queue = self._urgent or self._later
-            self._current = queue.popitem(last=False)[1]
-            return self._current
+                self._urgent_at = time.monotonic()
+                due = self._urgent.popitem(last=False)[1]
+            else:
+                assert due is not None
+                del self._later[due.key]
+            self._current = due
+            return due
 
     def _serve(self) -> None:
         while (request := self._next()) is not None:
@@ -229,6 +234,8 @@ class Lane(QObject):
     def _deliver(self, request: _Request, result: Any, error: str | None) -> None:
         with self._wake:
             done = self._gone(request)
+            if not request.later:
+                self._urgent_at = time.monotonic()
             self._arriving.remove(request)
             wanted = not (request.cancelled or self._closed)
         if not wanted or done is None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tiltwright.engine.curation.worklist import Item
     from tiltwright.engine.model.edits import Edit
 
+_REST_S = 1.0
+"""Looking at all points takes up to a second for each large view: once nobody edits for so long."""
 _SETTLE_MS = 120
 """Pictures wait so long for the next edit or step."""
 _THUMB_DIAMETERS = 2.0
@@ -143,7 +145,8 @@ class Followers(QObject):
                 self._evidence = evidence
                 self.refresh_worklist()
 
-        session.ask_slowly("evidence", work, done, later=True)
+        key = (id(self), "evidence")
+        session.slow_lane.request(key, work, done, later=True, rest_s=_REST_S)
 
     def refresh_worklist(self) -> None:
         """Find what is worth a look in the model as it is."""
