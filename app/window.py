@@ -22,10 +22,12 @@ def run_window(project: Path | None = None, *, demo: bool = False) -> int:
     from tiltwright.app.main_window import MainWindow
     from tiltwright.app.preferences import Settings
     from tiltwright.widgets.garbage import GuiGarbage
+    from tiltwright.widgets.lane import share_interpreter
     from tiltwright.widgets.theme import apply_theme
 
     app = QApplication(sys.argv[:1])
     garbage = GuiGarbage(app)
+    share_interpreter()
     app.setApplicationName("Tiltwright")
     app.setOrganizationName("Tiltwright")
     crash = CrashHandler(app)

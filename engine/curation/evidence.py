@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy.typing as npt
 from tiltwright.engine.fiducials.fill import BeadCentring
 from tiltwright.engine.geometry.transform import Floats
 from tiltwright.engine.model.fiducial_model import FiducialModel
-from tiltwright.engine.progress import SILENT, Monitor
 
 _REACH = 0.35
 _WEAK_SCORE, _WEAK_SHARE = 6.0, 0.4
@@ -43,15 +43,19 @@ class Evidence:
     doubtful: npt.NDArray[np.bool_]
 
 
-def image_evidence(
-    model: FiducialModel, centring: BeadCentring, *, monitor: Monitor = SILENT
-) -> Evidence:
-    """Look at every measured point; some tenths of a second for each 10 views (background)."""
+def image_evidence(model: FiducialModel, centring: BeadCentring) -> Evidence:
+    """Look at every measured point; some tenths of a second for each 10 views."""
+    *_, evidence = evidence_in_pieces(model, centring)
+    assert evidence is not None
+    return evidence
+
+
+def evidence_in_pieces(model: FiducialModel, centring: BeadCentring) -> Iterator[Evidence | None]:
+    """The same for the background: ``None`` after each view, so that others may go first."""
     shape = model.flag.shape
     score, offset = np.full(shape, np.nan), np.full((*shape, 2), np.nan)
     usual, sigma = np.zeros(shape[1]), np.full(shape, np.nan)
     for v in range(shape[1]):
-        monitor.step(v, shape[1], "looking at the points")
         here = np.flatnonzero(model.measured[:, v])
         if not len(here):
             continue
@@ -60,10 +64,10 @@ def image_evidence(
         offset[here, v] = found.xy - model.xy[here, v]
         sigma[here, v] = found.sigma_px
         usual[v] = np.median(found.score)
-    monitor.step(shape[1], shape[1], "looking at the points")
+        yield None
     seen = np.isfinite(sigma)
     typical = float(np.median(sigma[seen])) if seen.any() else 0.0
     tolerance = max(_TOLERANCE_SD * typical, _LEAST_TOLERANCE * model.diameter_px)
     low = score < np.maximum(_WEAK_SCORE, _WEAK_SHARE * usual)
     off = np.nan_to_num(np.hypot(offset[..., 0], offset[..., 1])) > tolerance
-    return Evidence(score, offset, usual, tolerance, (low | off) & model.measured)
+    yield Evidence(score, offset, usual, tolerance, (low | off) & model.measured)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -152,13 +152,28 @@ def find(
     evidence
         What the images say of the points; without it weak centring is not looked for.
     """
+    *_, items = find_in_pieces(snapshot, criterion_sd=criterion_sd, evidence=evidence)
+    assert items is not None
+    return items
+
+
+_PIECE = 16
+
+
+def find_in_pieces(
+    snapshot: Snapshot, *, criterion_sd: float = 5.0, evidence: Evidence | None = None
+) -> Iterator[list[Item] | None]:
+    """The same for the background: ``None`` now and then, so that others may go first."""
     look = _Look(snapshot, criterion_sd)
-    items = [
-        *look.duplicates(), *look.swaps(), *look.residuals(), *look.off_image(), *look.gaps(),
-    ]  # fmt: skip
+    kinds = [look.duplicates(), look.swaps(), look.residuals(), look.off_image(), look.gaps()]
     if evidence is not None:
-        items += look.weak(evidence)
-    return sorted(items, key=lambda item: -item.gain_px)
+        kinds.append(look.weak(evidence))
+    items: list[Item] = []
+    for item in chain.from_iterable(kinds):
+        items.append(item)
+        if len(items) % _PIECE == 0:
+            yield None
+    yield sorted(items, key=lambda item: -item.gain_px)
 
 
 class _Look:

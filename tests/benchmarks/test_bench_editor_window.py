@@ -1,7 +1,13 @@
-"""Speed of the editor: 300 tracks on the screen, and from an edit to its numbers."""
+"""Speed of the editor: 300 tracks on the screen, and from an edit to its numbers.
+
+Threads and the collector are those of the application. Each test says how much of the machine
+others took meanwhile: beyond a tenth of a core its worst cases are theirs.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -17,16 +23,29 @@ from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.widgets.editor.current import Current
 from tiltwright.widgets.editor.editor_window import EditorWindow
+from tiltwright.widgets.garbage import GuiGarbage
+from tiltwright.widgets.lane import share_interpreter
 
 N, NY, NX = 41, 1024, 1440
 
 
-def series_of(ny: int = NY, nx: int = NX) -> TiltSeries:
+def case(beads: int, ny: int = NY, nx: int = NX) -> tuple[TiltSeries, FiducialModel]:
+    """Noise with dark beads in it, and where they are."""
     rng = np.random.default_rng(0)
     stack = rng.integers(80, 140, (N, ny, nx), dtype=np.uint8)
-    return TiltSeries(
+    series = TiltSeries(
         Path("bench.mrc"), stack, np.linspace(-60, 60, N), -84.5, 5.52, np.zeros(N, bool)
     )
+    model = model_of(series, beads)
+    half = 16
+    way = np.hypot(*np.mgrid[-half : half + 1, -half : half + 1])
+    stamp = np.clip(0.55 + 0.1 * (way - model.diameter_px / 2), 0.3, 1.0)
+    for v, view in enumerate(stack):
+        for x, y in np.rint(model.xy[:, v] + [(nx - 1) / 2, (ny - 1) / 2]).astype(int).tolist():
+            if half <= x < nx - half and half <= y < ny - half:
+                part = view[y - half : y + half + 1, x - half : x + half + 1]
+                part[...] = part * stamp
+    return series, model
 
 
 def model_of(series: TiltSeries, beads: int, noise_px: float = 0.2) -> FiducialModel:
@@ -43,7 +62,9 @@ def model_of(series: TiltSeries, beads: int, noise_px: float = 0.2) -> FiducialM
 
 @pytest.fixture
 def opened(qtbot):
-    made = []
+    """Opens a window as the application does."""
+    made, interval, garbage = [], sys.getswitchinterval(), GuiGarbage()
+    share_interpreter()
 
     def open_(series, model) -> EditorWindow:
         window = EditorWindow(series, model)
@@ -57,21 +78,44 @@ def opened(qtbot):
     yield open_
     for window in made:
         window.shutdown()
+    garbage.stop()
+    sys.setswitchinterval(interval)
+
+
+class Others:
+    """What other processes took of the machine, in cores."""
+
+    def __init__(self) -> None:
+        self.began = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        own = os.times()
+        # All but idle and waiting for disks; what the host took for itself counts.
+        busy = (sum(ticks[:8]) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+        return busy - own.user - own.system, time.perf_counter()
+
+    def __str__(self) -> str:
+        busy, at = self._now()
+        cores = (busy - self.began[0]) / (at - self.began[1])
+        return f"others took {max(cores, 0.0):.2f} cores"
 
 
 def settled(window) -> None:
-    """Solved, with pictures; what looks at all points in the background goes on."""
+    """Solved, with pictures, clicks centred; what looks at all points goes on."""
     session = window.session
-    while not (session.up_to_date and session.live_lane.idle and window.lane.idle):
+    while not (
+        session.up_to_date and session.live_lane.idle and window.lane.idle and window.centring.tool
+    ):
         QApplication.processEvents()
         time.sleep(0.001)
 
 
 @pytest.mark.parametrize("how", ["pan", "zoom", "step"])
 def test_three_hundred_contours(opened, benchmark, how):
-    """Each round is one frame; at least 30 in a second are wanted."""
-    series = series_of()
-    window = opened(series, model_of(series, 300))
+    """Acceptance C, line i: each round is one frame, and at least 30 in a second are wanted."""
+    window = opened(*case(300))
     settled(window)
     view, state = window.zap.view, [0]
     for v in range(N):
@@ -94,15 +138,37 @@ def test_three_hundred_contours(opened, benchmark, how):
         view.repaint()
         QApplication.processEvents()
 
+    others = Others()
     benchmark.pedantic(frame, rounds=80, warmup_rounds=5)
+    per_second = 1 / benchmark.stats["mean"]
+    print(f"\n{how}: {per_second:.0f} frames/s; {others}")
+    assert per_second >= 30
 
 
-def test_from_an_edit_to_its_numbers(opened, benchmark):
-    """40 beads on 41 views, 200 edits while the mouse moves; and the longest stall meanwhile."""
-    series = series_of(512, 720)
-    window = opened(series, model_of(series, 40))
+def big() -> tuple[TiltSeries, FiducialModel]:
+    """41 views of 5760 x 4092, the same picture in each."""
+    one = np.random.default_rng(0).integers(80, 140, (4092, 5760), dtype=np.uint8)
+    tilt = np.linspace(-60, 60, N)
+    stack = np.broadcast_to(one, (N, *one.shape))
+    series = TiltSeries(Path("big.mrc"), stack, tilt, -84.5, 1.38, np.zeros(N, bool))
+    return series, model_of(series, 40)
+
+
+@pytest.mark.parametrize("what", ["720x512", "720x512, slab", "720x512, 3-D", "5760x4092, zoom 1"])
+def test_from_an_edit_to_its_numbers(opened, benchmark, what):
+    """Acceptance C, line d: 40 beads on 41 views, edits on other views while the mouse moves.
+
+    They come at any moment of what follows an edit: strip, worklist, slab.
+    """
+    window = opened(*(big() if what.startswith("5760") else case(40, 512, 720)))
     settled(window)
     session, view = window.session, window.zap.view
+    if "slab" in what:
+        window.layout_.show_tab(window.slab)
+    if "3-D" in what:
+        window.layout_.show_tab(window.model_view)
+    if "zoom" in what:
+        view.set_viewport(1.0, 2880, 2046)
     rng = np.random.default_rng(2)
     gaps, last = [], [time.perf_counter()]
     timer = QTimer()
@@ -132,17 +198,25 @@ def test_from_an_edit_to_its_numbers(opened, benchmark):
         session.when_solved(loop.quit)
         loop.exec()
         times.append(time.perf_counter() - begin)
-        QTimer.singleShot(80, loop.quit)
+        QTimer.singleShot(int(rng.integers(20, 300)), loop.quit)
         loop.exec()
 
+    for _ in range(3):
+        edit()
+    others = Others()
+    times.clear()
+    gaps.clear()
     last[0] = time.perf_counter()
     timer.start(5)
-    benchmark.pedantic(edit, rounds=200)
+    benchmark.pedantic(edit, rounds=200 if what == "720x512" else 80)
     timer.stop()
-    ms = 1000 * np.array(times)
-    stall = 1000 * np.array(gaps)
-    print(
-        f"\nedit to numbers: median {np.median(ms):.1f} ms, 95 % {np.percentile(ms, 95):.1f}, "
-        f"worst {ms.max():.1f}; stall: 99 % {np.percentile(stall, 99):.1f} ms, "
-        f"worst {stall.max():.1f} ms; solve alone {1000 * session.snapshot.seconds:.1f} ms"
-    )
+    ms, stall = 1000 * np.array(times), 1000 * np.array(gaps)
+    figures = {
+        "median_ms": np.median(ms), "p95_ms": np.percentile(ms, 95), "worst_ms": ms.max(),
+        "stall_p99_ms": np.percentile(stall, 99), "stall_worst_ms": stall.max(),
+    }  # fmt: skip
+    benchmark.extra_info.update({name: float(value) for name, value in figures.items()})
+    print(f"\n{what}: " + ", ".join(f"{k} {v:.1f}" for k, v in figures.items()) + f"; {others}")
+    assert np.median(ms) <= 30
+    assert ms.max() <= 60
+    assert stall.max() <= 30

@@ -6,7 +6,7 @@ import gc
 import threading
 import weakref
 
-from tiltwright.widgets.garbage import GuiGarbage
+from tiltwright.widgets.garbage import GuiGarbage, SetAside
 
 
 class _Knot:
@@ -41,3 +41,19 @@ def test_a_busy_thread_collects_nothing_and_the_gui_thread_does(qtbot):
     finally:
         garbage.stop()
     assert gc.isenabled()
+
+
+def test_what_is_set_aside_can_be_collected_again_when_the_last_ends():
+    where: list[int] = []
+    first, second = SetAside(), SetAside()
+    knot = _Knot(where)
+    first.again()
+    del knot
+    first.end()
+    first.end()
+    gc.collect()
+    assert not where
+    second.end()
+    gc.collect()
+    assert where == [threading.get_ident()]
+    assert gc.get_freeze_count() == 0

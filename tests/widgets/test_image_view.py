@@ -9,9 +9,10 @@ from PyQt6.QtGui import QWheelEvent
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication
 
+from tiltwright.widgets.image import picture
 from tiltwright.widgets.image.image_view import ImageView
 from tiltwright.widgets.image.overlay import Arrows, Box, Circles, Lines, Texts
-from tiltwright.widgets.image.tiles import Tile
+from tiltwright.widgets.image.tiles import Grey, Tile
 from tiltwright.widgets.image.viewport import ZOOM_STEPS, Viewport, round_length
 
 LEFT = Qt.MouseButton.LeftButton
@@ -219,3 +220,41 @@ def test_the_middle_of_the_window_stays_on_the_image():
 )
 def test_scale_bars_have_round_lengths(longest, length):
     assert round_length(longest) == pytest.approx(length)
+
+
+def test_marks_move_without_scaling_the_picture_again(qtbot, view, monkeypatch):
+    made = []
+    monkeypatch.setattr(picture, "_paint", lambda *given: made.append(given[1].tile))
+    view.set_image(np.zeros((40, 60), np.float32))
+    view.grab()
+    n = len(made)
+    assert n >= 1
+    for k in range(5):
+        view.set_layer("marks", Circles(np.array([[k, k]], float), 5.0, "#ff0000"))
+        view.grab()
+    assert len(made) == n
+    for change in (
+        lambda: view.zoom_by(1), lambda: view.set_levels(3, 5), lambda: view.set_inverted(True),
+        lambda: view.resize(view.width() + 9, view.height()),
+        lambda: view.set_image(np.ones((40, 60), np.float32)),
+    ):  # fmt: skip
+        before = len(made)
+        change()
+        view.grab()
+        assert len(made) > before
+
+
+def test_grey_made_beforehand_is_shown_only_at_its_levels(qtbot, view):
+    tile = Tile(np.full((40, 60), 50, np.float32))
+    view.set_tile(tile, (60, 40), Grey((0, 100), np.full((40, 60), 200, np.uint8)))
+
+    def middle() -> int:
+        return view.grab().toImage().pixelColor(view.rect().center()).red()
+
+    view.set_levels(0, 100)
+    assert middle() == 200
+    view.set_levels(0, 200)
+    assert middle() in (63, 64)
+    view.set_levels(0, 100)
+    view.set_inverted(True)
+    assert middle() in (127, 128)

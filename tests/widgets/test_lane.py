@@ -156,3 +156,76 @@ def test_closing_ends_the_thread_and_drops_what_waits(qtbot, qapp):
     assert got == []
     lane.request("late", lambda: 1, got.append)
     assert not [t for t in threading.enumerate() if t.name == "viewer lane"]
+
+
+class _Told:
+    """Says which thread it was destroyed in."""
+
+    def __init__(self, where: list[int]) -> None:
+        self.where = where
+
+    def __del__(self) -> None:
+        self.where.append(threading.get_ident())
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_what_a_request_holds_goes_on_the_gui_thread(qtbot, lane, cancelled):
+    """It may be the last of a closed window, which another thread must not destroy."""
+    where, begun, gate = [], threading.Event(), threading.Event()
+    held = _Told(where)
+
+    def work():
+        begun.set()
+        return gate.wait(2)
+
+    lane.request("a", work, lambda _, held=held: None)
+    del held
+    assert begun.wait(2)
+    if cancelled:
+        lane.cancel(lambda key: key == "a")
+    gate.set()
+    qtbot.waitUntil(lambda: lane.idle)
+    lane.request("b", lambda: 1, lambda _: None)
+    qtbot.waitUntil(lambda: lane.idle)
+    assert where == [threading.get_ident()]
+
+
+def test_a_lane_behind_another_waits_until_that_one_rests(qtbot, lane):
+    order, begun, gate = [], threading.Event(), threading.Event()
+    behind = Lane(behind=[lane])
+
+    def pieces():
+        for k in range(3):
+            begun.set()
+            order.append(k)
+            yield None
+            gate.wait(2)
+        yield "done"
+
+    try:
+        behind.request("long", pieces, order.append, later=True)
+        assert begun.wait(2)
+        lane.request("edit", lambda: order.append("solved"), lambda _: order.append("shown"))
+        gate.set()
+        qtbot.waitUntil(lambda: behind.idle)
+        # The piece in hand ended; the next one began when the answer had been shown.
+        assert order.index("shown") < order.index(2)
+        assert order[-1] == "done"
+    finally:
+        behind.close()
+
+
+def test_what_is_urgent_waits_for_no_other_lane(qtbot, lane):
+    got, gate = [], threading.Event()
+    behind = Lane(behind=[lane])
+    try:
+        lane.request("edit", lambda: gate.wait(2), lambda _: None)
+        behind.request("click", lambda: 1, got.append)
+        behind.request("list", lambda: 2, got.append, later=True)
+        qtbot.waitUntil(lambda: got == [1])
+        qtbot.wait(30)
+        assert got == [1]
+        gate.set()
+        qtbot.waitUntil(lambda: got == [1, 2])
+    finally:
+        behind.close()

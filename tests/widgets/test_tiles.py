@@ -8,7 +8,7 @@ from scipy.ndimage import map_coordinates
 from viewer_data import make_series, smooth_stack
 
 from tiltwright.widgets.image import tiles
-from tiltwright.widgets.image.tiles import Tile, auto_levels, read_tile, sample, to_grey
+from tiltwright.widgets.image.tiles import Grey, Tile, auto_levels, read_tile, sample, to_grey
 from tiltwright.widgets.series.series_source import PictureCache, Rendered, SeriesSource
 
 
@@ -126,7 +126,8 @@ def test_grey_values_run_from_black_to_white_and_top_down():
 
 
 def test_the_cache_is_bounded_and_lets_the_oldest_go():
-    picture = Rendered(Tile(np.zeros((10, 10), np.float32)), (0, 1), np.zeros(0, np.float32))
+    grey = Grey((0, 1), np.zeros((5, 4), np.uint8))
+    picture = Rendered(Tile(np.zeros((10, 9), np.float32)), (0, 1), np.zeros(5, np.float32), grey)
     cache = PictureCache(1000)
     for key in "ab":
         cache.put(key, picture)

@@ -117,7 +117,6 @@ class EditorWindow(QWidget):
         self.zap.set_series(series, False)
         self.session.choose()
         self.centring.learn(self.bead_fixer.diameter.value(), self.bead_fixer.light.isChecked())
-        self.session.warm_up()
         found = self.session.open_journal()
         if found is not None:
             when = time.strftime("%H:%M:%S", time.localtime(found.time))

@@ -11,8 +11,8 @@ from PyQt6.QtCore import QObject, QTimer
 from tiltwright.widgets.editor.centring import Centring
 from tiltwright.widgets.editor.current import Current, to_point
 from tiltwright.widgets.editor.session import Session
-from tiltwright.widgets.editor.slab_view import SlabView
-from tiltwright.widgets.editor.strip import StripView, crop_at, crops_of
+from tiltwright.widgets.editor.slab_view import SlabView, slab_images
+from tiltwright.widgets.editor.strip import StripView, crop_at, crops_in_pieces
 from tiltwright.widgets.editor.worklist import Worklist
 from tiltwright.widgets.theme import colours
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tiltwright.engine.curation.worklist import Item
     from tiltwright.engine.model.edits import Edit
 
+_REST_S = 1.0
+"""Looking at all points takes up to a second for each large view: once nobody edits for so long."""
 _SETTLE_MS = 120
 """Pictures wait so long for the next edit or step."""
 _THUMB_DIAMETERS = 2.0
@@ -92,7 +94,7 @@ class Followers(QObject):
         c = colours()
         colour = c.surface_top if model.surface[contour] == 1 else c.surface_bottom
         session.slow_lane.request(
-            (id(self), "strip"), lambda: crops_of(series, model, contour, predicted),
+            (id(self), "strip"), lambda: crops_in_pieces(series, model, contour, predicted),
             lambda crops: self.strip.set_crops(
                 crops, series.tilt_deg.tolist(), model.diameter_px, colour
             ), later=True,
@@ -104,13 +106,11 @@ class Followers(QObject):
         if not self.slab.isVisible() or snapshot is None or not session.up_to_date:
             return
         if not 0 <= now.contour < len(snapshot.xyz):
-            self.slab.set_slices(np.zeros((0, 1, 1), np.float32))
+            self.slab.clear()
             return
         xyz = snapshot.xyz[now.contour]
         if not np.isfinite(xyz).all():
-            self.slab.set_slices(
-                np.zeros((0, 1, 1), np.float32), "This bead has too few points to be placed."
-            )
+            self.slab.clear("This bead has too few points to be placed.")
             return
         series = session.series
 
@@ -119,11 +119,12 @@ class Followers(QObject):
 
             if self._slab_tool is None:
                 self._slab_tool = LiveSlab(series.images, series.frame)
-            return self._slab_tool.slices(
+            slices = self._slab_tool.slices(
                 snapshot.alignment(), xyz, width=_SLAB[0], height=_SLAB[1], used=series.used
             )
+            return slices, slab_images(slices)
 
-        session.ask_slowly("slab", work, self.slab.set_slices)
+        session.ask_slowly("slab", work, self.slab.set_images, later=True)
 
     # ---- worklist ------------------------------------------------------------------------------
 
@@ -135,16 +136,17 @@ class Followers(QObject):
             return
 
         def work() -> Any:
-            from tiltwright.engine.curation.evidence import image_evidence
+            from tiltwright.engine.curation.evidence import evidence_in_pieces
 
-            return image_evidence(model, tool)
+            return evidence_in_pieces(model, tool)
 
         def done(evidence: Any) -> None:
             if session.model.n_tracks == model.n_tracks:
                 self._evidence = evidence
                 self.refresh_worklist()
 
-        session.ask_slowly("evidence", work, done, later=True)
+        key = (id(self), "evidence")
+        session.slow_lane.request(key, work, done, later=True, rest_s=_REST_S)
 
     def refresh_worklist(self) -> None:
         """Find what is worth a look in the model as it is."""
@@ -156,9 +158,9 @@ class Followers(QObject):
             evidence = None
 
         def work() -> Any:
-            from tiltwright.engine.curation.worklist import find
+            from tiltwright.engine.curation.worklist import find_in_pieces
 
-            return find(snapshot, evidence=evidence)
+            return find_in_pieces(snapshot, evidence=evidence)
 
         def done(items: Sequence[Item]) -> None:
             if session.model is snapshot.model:

@@ -55,7 +55,8 @@ class Scene:
     residual_px : (n_tracks, n_views, 2)
         Predicted minus measured; NaN where nothing is known.
     predicted : (n_tracks, n_views, 2)
-    uncertainty_px : (n_tracks, n_views)
+    uncertainty_px : float
+        Of the current bead's predicted position on this view; NaN where nothing is known.
     held : (x, y), optional
         Where the pointer holds the current point.
     looked : (x, y), optional
@@ -66,7 +67,7 @@ class Scene:
     used: npt.NDArray[np.bool_]
     residual_px: Floats | None = None
     predicted: Floats | None = None
-    uncertainty_px: Floats | None = None
+    uncertainty_px: float = float("nan")
     held: tuple[float, float] | None = None
     current: Current = field(default_factory=Current)
     looked: tuple[float, float] | None = None
@@ -206,9 +207,7 @@ def _prediction(scene: Scene, source: SeriesSource, view: int) -> list[Layer]:
     c, shown = colours(), source.from_raw(view, at[None])
     diameter = _diameter(scene, source)
     out: list[Layer] = [Circles(shown, diameter, c.current, 1.8, dashed=True)]
-    sigma = np.nan
-    if scene.uncertainty_px is not None:
-        sigma = float(scene.uncertainty_px[now.contour, view])
+    sigma = scene.uncertainty_px
     if np.isfinite(sigma):
         scale = source.series.frame.scale
         ring = QColor(c.current)

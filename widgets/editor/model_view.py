@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from PyQt6.QtCore import QPointF, QSize, Qt, QTimer, pyqtSignal
-from PyQt6.QtGui import QColor, QMouseEvent, QPainter, QPainterPath, QPaintEvent, QPen, QWheelEvent
+from PyQt6.QtGui import (
+    QColor,
+    QMouseEvent,
+    QPainter,
+    QPainterPath,
+    QPaintEvent,
+    QPen,
+    QPixmap,
+    QWheelEvent,
+)
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from tiltwright.widgets.editor.hand import DRAG_PX
@@ -48,6 +57,7 @@ class ModelView(QWidget):
         self._current = -1
         self._radius = 1.0
         self._moving = False
+        self._drawn, self._drawn_key = QPixmap(), ()
         self._last = self._from = QPointF()
         self._button = Qt.MouseButton.NoButton
         self._rest = QTimer(self)
@@ -102,6 +112,7 @@ class ModelView(QWidget):
             self._views.append(views)
         far = max((float(np.abs(p).max()) for p, _ in self._tracks if len(p)), default=reach)
         self._radius = 1.1 * far
+        self._drawn_key = ()
         self.update()
 
     def set_current(self, contour: int) -> None:
@@ -121,23 +132,38 @@ class ModelView(QWidget):
         return at + self._shift
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Plain lines while it moves, smooth curves at rest."""
+        """Plain lines while it moves, smooth curves at rest; those not current drawn once."""
         c = colours()
+        ratio, at = self.devicePixelRatioF(), (self._zoom, *self.shift)
+        key = (self._turn.tobytes(), at, self.size(), ratio, self._moving, c)
+        if key != self._drawn_key:
+            self._drawn_key = key
+            self._drawn = QPixmap(self.size() * ratio)
+            self._drawn.setDevicePixelRatio(ratio)
+            self._draw_tracks(self._drawn)
         painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor("#000000"))
+        painter.drawPixmap(0, 0, self._drawn)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, not self._moving)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        for top, colour in ((False, c.surface_bottom), (True, c.surface_top)):
-            path = QPainterPath()
-            for k, (points, on_top) in enumerate(self._tracks):
-                if on_top is top and k != self._current:
-                    self._add(path, self._project(points))
-            painter.setPen(QPen(QColor(colour), 1.4))
-            painter.drawPath(path)
         if 0 <= self._current < len(self._tracks):
             path = QPainterPath()
             self._add(path, self._project(self._tracks[self._current][0]))
             painter.setPen(QPen(QColor(c.current), 3.2))
+            painter.drawPath(path)
+        painter.end()
+
+    def _draw_tracks(self, pixmap: QPixmap) -> None:
+        c = colours()
+        pixmap.fill(QColor("#000000"))
+        painter = QPainter(pixmap)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, not self._moving)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for top, colour in ((False, c.surface_bottom), (True, c.surface_top)):
+            path = QPainterPath()
+            for points, on_top in self._tracks:
+                if on_top is top:
+                    self._add(path, self._project(points))
+            painter.setPen(QPen(QColor(colour), 1.4))
             painter.drawPath(path)
         painter.end()
 

@@ -14,6 +14,7 @@ from PyQt6.QtGui import QUndoCommand, QUndoStack
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.widgets.editor import current as place
 from tiltwright.widgets.editor.current import Current
+from tiltwright.widgets.garbage import SetAside
 from tiltwright.widgets.lane import Lane
 
 if TYPE_CHECKING:
@@ -91,7 +92,11 @@ class Session(QObject):
         super().__init__(parent)
         self.series, self._model, self._params = series, model, params
         self.undo_stack = QUndoStack(self)
-        self.live_lane, self.slow_lane = Lane(self), Lane(self)
+        self.live_lane = Lane(self)
+        # Two that compute at once hold each other up: what can wait does until an edit's numbers
+        # have been shown.
+        self.slow_lane = Lane(self, behind=[self.live_lane])
+        self._aside = SetAside()
         self.snapshot: Snapshot | None = None
         self.live: LiveAlignment | None = None
         self.opening, self.before_edit = Numbers(), Numbers()
@@ -184,23 +189,16 @@ class Session(QObject):
 
         def work() -> LiveAlignment:
             from tiltwright.engine.curation.live import LiveAlignment
+            from tiltwright.engine.curation.warm import warm_up
 
+            # What later clicks need; while somebody edits it would hold everything up.
+            warm_up(series.images)
             return LiveAlignment.choose(series, model, params)
 
         self.slow_lane.request((id(self), "choose"), work, self._have_choice)
 
-    def warm_up(self) -> None:
-        """Compile in the background what later clicks need."""
-
-        def work() -> tuple[()]:
-            from tiltwright.engine.curation.warm import warm_up
-
-            warm_up()
-            return ()
-
-        self.slow_lane.request((id(self), "warm"), work, lambda _: None, later=True)
-
     def _have_choice(self, live: LiveAlignment) -> None:
+        self._aside.again()
         self.live = live
         self.first = live.first
         self.opening = self.before_edit = Numbers.of(live.first)
@@ -273,6 +271,7 @@ class Session(QObject):
         self.undo_stack.blockSignals(True)
         self.live_lane.close()
         self.slow_lane.close()
+        self._aside.end()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -10,6 +10,23 @@ from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from tiltwright.widgets.image.tiles import to_grey
 
+GreyImage = tuple[QImage, npt.NDArray[np.uint8]]
+"""A picture and the memory that it looks at."""
+
+
+def slab_images(slices: npt.NDArray[np.float32]) -> list[GreyImage]:
+    """Pictures of slices ``(n, nz, nx)`` at one contrast; for the lane."""
+    # A bead is far darker than anything around it.
+    black, white = np.percentile(slices, (0.05, 99.8))
+    levels = float(black), float(max(white, black + 1e-6))
+    images = []
+    for one in slices:
+        grey = to_grey(one, *levels)
+        nz, nx = one.shape
+        kind = QImage.Format.Format_Grayscale8
+        images.append((QImage(grey.data, nx, nz, grey.shape[1], kind), grey))
+    return images
+
 
 class SlabView(QWidget):
     """Slices one above the other: round beads mean a good alignment, bananas a bad one."""
@@ -23,7 +40,7 @@ class SlabView(QWidget):
             "round beads mean a good one, bananas a bad one"
         )
         self._slices: npt.NDArray[np.float32] = np.zeros((0, 1, 1), np.float32)
-        self._images: list[tuple[QImage, npt.NDArray[np.uint8]]] = []
+        self._images: list[GreyImage] = []
         self._words = ""
 
     def sizeHint(self) -> QSize:
@@ -35,18 +52,16 @@ class SlabView(QWidget):
         """What is shown, ``(n, nz, nx)``."""
         return self._slices
 
-    def set_slices(self, slices: npt.NDArray[np.float32], words: str = "") -> None:
-        """Show slices ``(n, nz, nx)``, the middle one through the bead."""
-        self._slices, self._words, self._images = slices, words, []
-        if slices.size:
-            # A bead is far darker than anything around it.
-            black, white = np.percentile(slices, (0.05, 99.8))
-            levels = float(black), float(max(white, black + 1e-6))
-            for one in slices:
-                grey = to_grey(one, *levels)
-                nz, nx = one.shape
-                kind = QImage.Format.Format_Grayscale8
-                self._images.append((QImage(grey.data, nx, nz, grey.shape[1], kind), grey))
+    def set_images(self, made: tuple[npt.NDArray[np.float32], list[GreyImage]]) -> None:
+        """Show slices ``(n, nz, nx)``, the middle one through the bead, and their pictures."""
+        self._slices, self._images = made
+        self._words = ""
+        self.update()
+
+    def clear(self, words: str = "") -> None:
+        """Show nothing, but why."""
+        self._slices, self._images = np.zeros((0, 1, 1), np.float32), []
+        self._words = words
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:

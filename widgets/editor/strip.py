@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PyQt6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, pyqtSignal
-from PyQt6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
+from PyQt6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap
 from PyQt6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from tiltwright.widgets.image.tiles import auto_levels, to_grey
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 _LEAST_PX, _MOST_PX = 22, 96
+_PIECE = 8
 CROP_DIAMETERS = 3.0
 """Width of a small picture in bead diameters."""
 
@@ -36,6 +37,8 @@ class Crop:
         Empty where the bead lies off the image.
     scale : float
         Raw pixels per pixel of ``data``.
+    picture : (QImage or None, memory)
+        Grey, with its own contrast.
     measured, predicted : (x, y), optional
         Index positions in ``data``.
     """
@@ -43,6 +46,7 @@ class Crop:
     view: int
     data: npt.NDArray[np.float32]
     scale: float
+    picture: tuple[QImage | None, npt.NDArray[np.uint8]]
     measured: tuple[float, float] | None = None
     predicted: tuple[float, float] | None = None
 
@@ -88,6 +92,15 @@ def crops_of(
     series: TiltSeries, model: FiducialModel, contour: int, predicted: Floats | None
 ) -> list[Crop]:
     """Small pictures of every view of a bead, about where it is measured, else predicted."""
+    *_, crops = crops_in_pieces(series, model, contour, predicted)
+    assert crops is not None
+    return crops
+
+
+def crops_in_pieces(
+    series: TiltSeries, model: FiducialModel, contour: int, predicted: Floats | None
+) -> Iterator[list[Crop] | None]:
+    """The same for the lane: ``None`` now and then, so that others may go first."""
     half = CROP_DIAMETERS / 2 * model.diameter_px
     out = []
     for view in range(model.n_views):
@@ -106,8 +119,10 @@ def crops_of(
             x, y = series.frame.centred_from_raw(raw) + centre
             return float(x), float(y)
 
-        out.append(Crop(view, data, scale, place(there), place(guess)))
-    return out
+        out.append(Crop(view, data, scale, grey_image(data), place(there), place(guess)))
+        if view % _PIECE == _PIECE - 1:
+            yield None
+    yield out
 
 
 class StripView(QWidget):
@@ -127,8 +142,7 @@ class StripView(QWidget):
         self.setMinimumHeight(2 * _LEAST_PX)
         self.setMouseTracking(True)
         self._crops: list[Crop] = []
-        self._images: list[QImage | None] = []
-        self._keep: list[npt.NDArray[np.uint8]] = []
+        self._drawn, self._drawn_key = QPixmap(), ()
         self._view = -1
         self._tilt: Sequence[float] = ()
         self._colour = ""
@@ -149,11 +163,7 @@ class StripView(QWidget):
         """Show the pictures of another bead, ``colour`` that of its surface."""
         self._crops, self._tilt = crops, tilt_deg
         self._diameter_px, self._colour = diameter_px, colour or colours().surface_bottom
-        self._images, self._keep = [], []
-        for crop in crops:
-            image, grey = grey_image(crop.data)
-            self._images.append(image)
-            self._keep.append(grey)
+        self._drawn_key = ()
         self.update()
 
     def set_view(self, view: int) -> None:
@@ -174,8 +184,7 @@ class StripView(QWidget):
 
     def cell(self, view: int) -> QRectF:
         """Where the picture of a view lies."""
-        size, columns = self._layout()
-        return QRectF(view % columns * size, view // columns * size, size, size)
+        return _cell(view, *self._layout())
 
     def view_at(self, at: QPointF) -> int:
         """The view at a place, -1 outside."""
@@ -184,9 +193,26 @@ class StripView(QWidget):
         return k if 0 <= k < len(self._crops) and at.x() < columns * size else -1
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Pictures, circles and the frame of the current view."""
-        c = colours()
+        """The pictures, drawn once, and the frame of the current view."""
+        ratio, c = self.devicePixelRatioF(), colours()
+        key = (self.size(), ratio, c)
+        if key != self._drawn_key:
+            self._drawn_key = key
+            self._drawn = QPixmap(self.size() * ratio)
+            self._drawn.setDevicePixelRatio(ratio)
+            self._draw(self._drawn)
         painter = QPainter(self)
+        painter.drawPixmap(0, 0, self._drawn)
+        if 0 <= self._view < len(self._crops):
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(QPen(QColor(c.current), 2.0))
+            painter.drawRect(self.cell(self._view).adjusted(1, 1, -1, -1))
+        painter.end()
+
+    def _draw(self, pixmap: QPixmap) -> None:
+        """Pictures and circles."""
+        c = colours()
+        painter = QPainter(pixmap)
         painter.fillRect(self.rect(), QColor("#0a0b0d"))
         painter.setRenderHints(
             QPainter.RenderHint.Antialiasing | QPainter.RenderHint.SmoothPixmapTransform
@@ -198,8 +224,10 @@ class StripView(QWidget):
         font = painter.font()
         font.setPixelSize(9)
         painter.setFont(font)
-        for k, (crop, image) in enumerate(zip(self._crops, self._images, strict=True)):
-            box = self.cell(k).adjusted(1, 1, -1, -1)
+        layout = self._layout()
+        for k, crop in enumerate(self._crops):
+            image = crop.picture[0]
+            box = _cell(k, *layout).adjusted(1, 1, -1, -1)
             if image is None:
                 painter.fillRect(box, QColor("#1a1d22"))
                 painter.setPen(QColor("#97a0ad"))
@@ -225,9 +253,6 @@ class StripView(QWidget):
                     painter.drawRect(box)
             painter.setPen(QColor("#ffffff"))
             painter.drawText(box.adjusted(2, 1, 0, 0), f"{crop.view + 1}")
-            if crop.view == self._view:
-                painter.setPen(QPen(QColor(c.current), 2.0))
-                painter.drawRect(box)
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
@@ -255,6 +280,10 @@ class StripView(QWidget):
         """No tooltip."""
         QToolTip.hideText()
         super().leaveEvent(event)
+
+
+def _cell(k: int, size: float, columns: int) -> QRectF:
+    return QRectF(k % columns * size, k // columns * size, size, size)
 
 
 def grey_image(data: npt.NDArray[np.float32]) -> tuple[QImage | None, npt.NDArray[np.uint8]]:

@@ -46,6 +46,7 @@ class ZapPane(QWidget):
     def __init__(self, session: Session, lane: Lane, pen: Pen, owner: QWidget) -> None:
         super().__init__(owner)
         self._session, self._lane, self._pen = session, lane, pen
+        session.slow_lane.give_way_to(lane)
         self.images = ZapImages(lane, self)
         view = self.images.main_view
         assert isinstance(view, ZapView)
@@ -144,7 +145,9 @@ class ZapPane(QWidget):
         snapshot = session.snapshot
         if snapshot is None or not session.fits:
             return scene
-        spread = np.sqrt(np.trace(snapshot.covariance_px2, axis1=2, axis2=3) / 2)
+        now, spread = session.current, float("nan")
+        if 0 <= now.contour < len(snapshot.covariance_px2) and self._view >= 0:
+            spread = float(np.sqrt(np.trace(snapshot.covariance_px2[now.contour, self._view]) / 2))
         return replace(
             scene, residual_px=snapshot.residual_px, predicted=snapshot.predicted_px,
             uncertainty_px=spread,
@@ -177,13 +180,15 @@ class ZapPane(QWidget):
     # ---- following -----------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        view = self._session.current.view
-        if view != self._view:
+        view, before = self._session.current.view, self._view
+        if view != before:
             if self._session.current.on_view:
                 self.looked = None
             self.images.show_view(view)
         self._tell_view()
-        self._draw_soon()
+        # A picture at hand has been shown, and its marks drawn, by now.
+        if self._view == before:
+            self._draw_soon()
         self.moved.emit()
 
     def _tell_view(self) -> None:

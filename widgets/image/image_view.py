@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PyQt6.QtCore import QElapsedTimer, QPointF, QRectF, QSize, Qt, QTimer, pyqtSignal
+from PyQt6.QtCore import QElapsedTimer, QPointF, QSize, Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import (
     QColor,
     QKeyEvent,
@@ -20,13 +20,12 @@ from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from tiltwright.widgets.image.gesture import Gesture
 from tiltwright.widgets.image.overlay import Layer, draw_text, paint_scale_bar
-from tiltwright.widgets.image.picture import Picture
-from tiltwright.widgets.image.tiles import Tile, auto_levels, sample, with_margin
+from tiltwright.widgets.image.picture import Picture, Scaled
+from tiltwright.widgets.image.tiles import Grey, Tile, auto_levels, sample, with_margin
 from tiltwright.widgets.image.viewport import Viewport
 
 DRAG_PX, DRAG_MS = 6, 250
 """A press becomes a drag after so much way or time."""
-GROUND = "#0a0b0d"
 
 
 class ImageView(QWidget):
@@ -79,6 +78,7 @@ class ImageView(QWidget):
         self._layers: dict[str, tuple[Layer, ...]] = {}
         self._caption = "", "#ffffff"
         self._message = ""
+        self._scaled = Scaled()
         self._pressed: QPointF | None = None
         self._button = Qt.MouseButton.NoButton
         self._dragging = self._gesturing = False
@@ -141,10 +141,13 @@ class ImageView(QWidget):
         if first:
             self.auto_contrast()
 
-    def set_tile(self, tile: Tile, size: tuple[int, int]) -> None:
-        """Show a tile of a whole image of ``size`` ``(nx, ny)``; the zoom stays."""
+    def set_tile(self, tile: Tile, size: tuple[int, int], grey: Grey | None = None) -> None:
+        """Show a tile of a whole image of ``size`` ``(nx, ny)``; the zoom stays.
+
+        ``grey`` spares the GUI thread the making of the picture when its levels are those shown.
+        """
         self._message = ""
-        self._base, self._detail = Picture(tile), None
+        self._base, self._detail = Picture(tile, grey), None
         if size != self._size:
             self._size = size
             self.fit()
@@ -277,10 +280,9 @@ class ImageView(QWidget):
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Paint the tiles, the layers, the scale bar and the caption."""
         painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor(GROUND))
-        for picture in (self._base, self._detail):
-            if picture is not None:
-                self._paint_picture(painter, picture)
+        pictures = [p for p in (self._base, self._detail) if p is not None]
+        given = (self._port, self._size, self._levels, self._inverted)
+        painter.drawPixmap(0, 0, self._scaled.pixmap(pictures, *given, self.devicePixelRatioF()))
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         for layers in self._layers.values():
             for layer in layers:
@@ -294,24 +296,6 @@ class ImageView(QWidget):
             flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
             painter.drawText(self.rect().adjusted(20, 20, -20, -20), flags, self._message)
         painter.end()
-
-    def _paint_picture(self, painter: QPainter, picture: Picture) -> None:
-        image = picture.image(*self._levels, self._inverted)
-        tile, zoom = picture.tile, self._port.zoom
-        x0, y0 = tile.bounds[:2]
-        vx0, vy0, vx1, vy1 = self._port.visible(*self._size)
-        f = tile.factor
-        ny, nx = tile.data.shape
-        # Only the visible tile pixels, with one more on each side for the interpolation.
-        i0, i1 = max(0, int((vx0 - x0) / f) - 1), min(nx, int((vx1 - x0) / f) + 2)
-        j0, j1 = max(0, int((vy0 - y0) / f) - 1), min(ny, int((vy1 - y0) / f) + 2)
-        if i1 <= i0 or j1 <= j0:
-            return
-        left, top = self._port.to_screen(x0 + i0 * f, y0 + j1 * f)
-        target = QRectF(left, top, (i1 - i0) * f * zoom, (j1 - j0) * f * zoom)
-        smooth = zoom * f * self.devicePixelRatioF() < 2
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, smooth)
-        painter.drawImage(target, image, QRectF(i0, ny - j1, i1 - i0, j1 - j0))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Keep the middle, or the fit."""

@@ -13,6 +13,8 @@ from PyQt6.QtWidgets import QSizePolicy, QWidget
 from tiltwright.widgets.theme import colours
 
 _BINS, _MARGIN = 128, 8
+_ENOUGH = 12_000
+"""Of so many values the histogram looks the same, and paging stays quick."""
 
 
 class LevelsBar(QWidget):
@@ -59,7 +61,7 @@ class LevelsBar(QWidget):
 
     def show_values(self, values: npt.NDArray[Any], black: float, white: float) -> None:
         """Count these values and put the handles."""
-        self._values = values
+        self._values = values[:: max(1, len(values) // _ENOUGH)]
         self.set_levels(black, white)
 
     def set_levels(self, black: float, white: float) -> None:

@@ -100,6 +100,20 @@ def read_tile(
     return Tile(data, x0, y0, f)
 
 
+@dataclass(frozen=True)
+class Grey:
+    """The grey values of a tile, made beforehand; lines padded to four bytes.
+
+    Attributes
+    ----------
+    levels : (black, white)
+        That they were made with.
+    """
+
+    levels: tuple[float, float]
+    values: npt.NDArray[np.uint8]
+
+
 def _native(part: npt.NDArray[Any]) -> npt.NDArray[Any]:
     dtype = np.dtype(part.dtype)
     wanted = np.float32 if dtype.kind == "f" and dtype != np.float32 else dtype.newbyteorder("=")

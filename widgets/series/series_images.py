@@ -105,15 +105,16 @@ class SeriesImages(QWidget):
         self._resized = QTimer(self)
         self._resized.setSingleShot(True)
         self._resized.setInterval(80)
-        self._resized.timeout.connect(lambda: self.show_view(self._current))
+        self._resized.timeout.connect(self._show_again)
         lane.failed.connect(self._fail)
 
     def _connect(self, k: int, view: ImageView) -> None:
-        view.viewport_changed.connect(lambda: self._link(k))
-        view.detail_wanted.connect(lambda bounds, factor: self._refine(k, bounds, factor))
-        view.hovered.connect(lambda x, y, value: self._hover(k, x, y, value))
-        view.left.connect(lambda: self.hovered.emit(""))
-        view.clicked.connect(lambda x, y, button, keys: self._click(k, x, y, button, keys))
+        # Bound methods, not lambdas: those end with their widget.
+        view.viewport_changed.connect(partial(self._link, k))
+        view.detail_wanted.connect(partial(self._refine, k))
+        view.hovered.connect(partial(self._hover, k))
+        view.left.connect(self._leave)
+        view.clicked.connect(partial(self._click, k))
         view.auto_contrast_asked.connect(self.auto_contrast)
 
     # ---- what is shown -------------------------------------------------------------------------
@@ -265,6 +266,9 @@ class SeriesImages(QWidget):
                     self._arrival(k, source, view, key),
                 )
 
+    def _show_again(self) -> None:
+        self.show_view(self._current)
+
     def _wanted_sources(self) -> list[SeriesSource]:
         if len(self._sources) == 2 and self._comparison is Comparison.SIDE:
             return self._sources
@@ -297,7 +301,7 @@ class SeriesImages(QWidget):
         zoom, fits = pane.view.viewport.zoom, pane.view.fits
         pane.shown, pane.rendered = view, rendered
         self._linking = True
-        pane.view.set_tile(rendered.tile, source.size)
+        pane.view.set_tile(rendered.tile, source.size, rendered.grey)
         if before is not None and before.key != source.key and not fits:
             # The same place of the specimen stays in the middle.
             x, y = source.from_raw(view, before.to_raw(view, centre))
@@ -324,7 +328,7 @@ class SeriesImages(QWidget):
                 key = self._key(k, source, view)
                 if key in self._cache:
                     continue
-                room = self._cache.has_room(picture.tile.data.nbytes)
+                room = self._cache.has_room(picture.n_bytes)
                 if room or abs(view - at) <= 2:
                     # When it is full the oldest make room for the nearest, and no more is read.
                     done = self._prefetched(key) if room else partial(self._cache.put, key)
@@ -401,6 +405,9 @@ class SeriesImages(QWidget):
             self.hovered.emit("")
             return
         self.hovered.emit(f"x {x:.1f}  y {y:.1f}  value {value:.4g}")
+
+    def _leave(self) -> None:
+        self.hovered.emit("")
 
     def _click(self, k: int, x: float, y: float, button: Any, keys: Any) -> None:
         pane = self._panes[k]

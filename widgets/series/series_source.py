@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from tiltwright.engine.conventions import aligned_size
 from tiltwright.widgets.image.tiles import (
+    Grey,
     Tile,
     auto_levels,
     display_factor,
     read_tile,
     sample,
     source_bounds,
+    to_grey,
     warp_tile,
 )
 
@@ -29,11 +31,17 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rendered:
-    """A view as it is shown: its tile, automatic levels and a sample of its values."""
+    """A view as it is shown: its tile, automatic levels, a sample of its values, and its grey."""
 
     tile: Tile
     levels: tuple[float, float]
     values: npt.NDArray[np.float32]
+    grey: Grey
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that it takes."""
+        return self.tile.data.nbytes + self.values.nbytes + self.grey.values.nbytes
 
 
 class SeriesSource:
@@ -71,7 +79,8 @@ class SeriesSource:
         """A whole view at a display level."""
         tile = self.tile(view, factor)
         values = sample(tile.data)
-        return Rendered(tile, auto_levels(values), values)
+        levels = auto_levels(values)
+        return Rendered(tile, levels, values, Grey(levels, to_grey(tile.data, *levels)))
 
     def tile(self, view: int, factor: int, bounds: tuple[int, int, int, int] | None = None) -> Tile:
         """A view, or pixels ``(x0, y0, x1, y1)`` of it, averaged by ``factor``."""
@@ -139,9 +148,9 @@ class PictureCache:
     def put(self, key: Hashable, rendered: Rendered) -> None:
         """Hold a picture, and let the oldest go."""
         if key in self._held:
-            self.bytes -= _bytes(self._held.pop(key))
+            self.bytes -= self._held.pop(key).n_bytes
         self._held[key] = rendered
-        self.bytes += _bytes(rendered)
+        self.bytes += rendered.n_bytes
         self._shrink()
 
     def set_budget(self, budget_bytes: int) -> None:
@@ -151,7 +160,7 @@ class PictureCache:
 
     def _shrink(self) -> None:
         while self.bytes > self.budget_bytes and len(self._held) > 1:
-            self.bytes -= _bytes(self._held.popitem(last=False)[1])
+            self.bytes -= self._held.popitem(last=False)[1].n_bytes
 
     def has_room(self, for_bytes: int) -> bool:
         """Whether so much more fits without letting anything go."""
@@ -165,7 +174,3 @@ class PictureCache:
 
 def _line(ends: Floats) -> Floats:
     return ends.reshape(1, 2, 2)
-
-
-def _bytes(rendered: Rendered) -> int:
-    return int(rendered.tile.data.nbytes + rendered.values.nbytes)
