@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,8 @@ import numpy.typing as npt
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import file_error, read_bytes, write_text
-from tiltwright.engine.io.model_file import read_model as read_model_file
-from tiltwright.engine.io.model_file import write_model as write_model_file
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.files import read_model, write_model
-from tiltwright.engine.model.foreign import put_into
 from tiltwright.engine.model.pairs import pair_contours
 from tiltwright.engine.model.tilt_series import TiltSeries
 
@@ -91,7 +88,6 @@ def save_version(
     InputError
         A file cannot be written, or ``keep`` not be read.
     """
-    template = None if keep is None else put_into(read_model_file(keep), model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         number = max((int(p.name[1:]) for p in _folders(folder)), default=0) + 1
@@ -105,9 +101,7 @@ def save_version(
                 number += 1
     except OSError as exc:
         raise file_error(folder, exc) from exc
-    write_model(path, name, model, series)
-    if template is not None:
-        write_model_file(path / f"{name}.fid", template)
+    write_model(path, name, model if keep is None else replace(model, file=keep), series)
     finite = {k: float(v) for k, v in (numbers or {}).items() if math.isfinite(v)}
     version = Version(
         number, path, name, round(time.time(), 3), author, note, finite, model.diameter_px

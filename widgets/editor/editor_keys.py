@@ -43,8 +43,8 @@ class EditorKeys:
             return lambda: session.go(step(session.current, session.model, by))
 
         act = self._act
-        act("Next contour", ["C"], go(to_contour, 1), "Next contour")
-        act("Previous contour", ["Shift+C"], go(to_contour, -1), "Previous contour")
+        act("Next contour", ["Shift+C"], go(to_contour, 1), "Next contour")
+        act("Previous contour", ["C"], go(to_contour, -1), "Previous contour")
         act("Previous point", ["["], go(to_neighbour, -1), "Previous point of the contour")
         act("Next point", ["]"], go(to_neighbour, 1), "Next point of the contour")
         act("First point", ["{"], go(to_order, 0), "First point of the contour")

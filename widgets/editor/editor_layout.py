@@ -9,7 +9,6 @@ from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QPlainTextEdit,
@@ -22,6 +21,7 @@ from PyQt6.QtWidgets import (
 
 from tiltwright.widgets.actions import button
 from tiltwright.widgets.editor.hand import Mode
+from tiltwright.widgets.editor.notice import Notice
 from tiltwright.widgets.styled import ElidedLabel, Rule, follow_theme
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class EditorLayout:
         self.position.setMinimumWidth(
             w.fontMetrics().horizontalAdvance("x 00000.0  y 00000.0  value 00000.0")
         )
-        self.recovery = self._recovery()
+        self.notice = Notice(w.session, w)
         self.messages = QPlainTextEdit(w)
         self.messages.setReadOnly(True)
         self.messages.setMaximumBlockCount(_LOG_LINES)
@@ -94,7 +94,7 @@ class EditorLayout:
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(0)
         whole.addLayout(self._bar())
-        whole.addWidget(self.recovery)
+        whole.addWidget(self.notice)
         whole.addWidget(self.splitter, 1)
         self.show_mode(Mode.MODEL)
 
@@ -153,38 +153,6 @@ class EditorLayout:
         w.zap.view.viewport_changed.connect(self._show_zoom)
         self._show_zoom()
         return row
-
-    def _recovery(self) -> QFrame:
-        w = self._window
-        frame = QFrame(w)
-        follow_theme(
-            frame, lambda c: f"QFrame {{ background: {c.running}; }} QLabel {{ color: #101010; }}"
-        )
-        row = QHBoxLayout(frame)
-        row.setContentsMargins(8, 3, 8, 3)
-        self.recovery_words = QLabel(frame)
-        self.keep_button = QPushButton("Keep them", frame)
-        self.discard_button = QPushButton("Back to the saved model", frame)
-        self.discard_button.setToolTip("They can still be redone (Ctrl+Y)")
-        row.addWidget(self.recovery_words, 1)
-        row.addWidget(self.keep_button)
-        row.addWidget(self.discard_button)
-        self.keep_button.clicked.connect(frame.hide)
-        self.discard_button.clicked.connect(self._discard)
-        frame.hide()
-        return frame
-
-    def offer_recovery(self, n: int, when: str) -> None:
-        """Say that edits came back which had not been saved."""
-        self.recovery_words.setText(
-            f"{n} edits, the last at {when}, had not been saved; they have been brought back."
-        )
-        self.recovery.show()
-
-    def _discard(self) -> None:
-        self._window.session.undo_stack.setIndex(0)
-        self._window.say("Back to the saved model")
-        self.recovery.hide()
 
     # ---- reactions -----------------------------------------------------------------------------
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtWidgets import (
     QAbstractItemView,
+    QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QLineEdit,
@@ -19,6 +21,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from tiltwright.widgets.editor.comparison import Comparison
 from tiltwright.widgets.styled import MutedLabel
 
 if TYPE_CHECKING:
@@ -38,11 +41,14 @@ class VersionsPanel(QWidget):
         Take its points into the editor, as an edit that can be undone.
     compared : (Version)
         Compare it with the model as it is.
+    file_chosen : (Path)
+        Take the points of a model file of any program.
     """
 
     save_asked = pyqtSignal(str)
     opened = pyqtSignal(object)
     compared = pyqtSignal(object)
+    file_chosen = pyqtSignal(Path)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -53,6 +59,9 @@ class VersionsPanel(QWidget):
         self.save_button = self._button("Save version", "Write a new version (S)")
         self.open_button = self._button("Open", "Take its points into the editor; can be undone")
         self.compare_button = self._button("Compare", "How it differs from the model as it is")
+        self.file_button = self._button(
+            "Open file…", "Take the points of a .fid or .mod; what else is in it is kept on saving"
+        )
         self.table = QTableWidget(0, len(_COLUMNS), self)
         self.table.setHorizontalHeaderLabels(list(_COLUMNS))
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -65,10 +74,13 @@ class VersionsPanel(QWidget):
         down.setVisible(False)
         across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.words = MutedLabel("", self)
+        self.words.setWordWrap(True)
+        self.comparison = Comparison(self)
         top, bottom = QHBoxLayout(), QHBoxLayout()
         top.addWidget(self.note, 1)
         top.addWidget(self.save_button)
-        bottom.addWidget(self.words, 1)
+        bottom.addWidget(self.file_button)
+        bottom.addStretch(1)
         bottom.addWidget(self.compare_button)
         bottom.addWidget(self.open_button)
         column = QVBoxLayout(self)
@@ -77,8 +89,11 @@ class VersionsPanel(QWidget):
         column.addLayout(top)
         column.addWidget(self.table, 1)
         column.addLayout(bottom)
+        column.addWidget(self.words)
+        column.addWidget(self.comparison)
         self.save_button.clicked.connect(lambda: self.save_asked.emit(self.note.text()))
         self.note.returnPressed.connect(lambda: self.save_asked.emit(self.note.text()))
+        self.file_button.clicked.connect(self._choose_file)
         self.open_button.clicked.connect(lambda: self._with_chosen(self.opened))
         self.compare_button.clicked.connect(lambda: self._with_chosen(self.compared))
         self.table.itemSelectionChanged.connect(self._choose)
@@ -111,6 +126,13 @@ class VersionsPanel(QWidget):
             for column, words in enumerate(cells):
                 self.table.setItem(row, column, QTableWidgetItem(words))
         self._choose()
+
+    def _choose_file(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(
+            self, "Open a model", "", "IMOD models (*.fid *.mod);;All files (*)"
+        )
+        if chosen:
+            self.file_chosen.emit(Path(chosen))
 
     def say(self, words: str) -> None:
         """What a comparison found."""
