@@ -89,12 +89,12 @@ def test_contours(person):
     session = person.session
     person.go(3, 10)
     person.key(K.Key_C)
-    assert session.current.contour == 4
+    assert session.current.contour == 2
     assert session.current.attached
     person.key(K.Key_C, SHIFT)
     person.key(K.Key_C, SHIFT)
-    assert session.current.contour == 2
-    assert person.window.info.contour.value() == 3
+    assert session.current.contour == 4
+    assert person.window.info.contour.value() == 5
     assert person.window.info.contour.suffix() == f" / {person.model.n_tracks}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from editor_person import all_beads
 from PyQt6.QtCore import QPoint, QPointF, Qt
 from PyQt6.QtGui import QWheelEvent
 from PyQt6.QtWidgets import QApplication
@@ -110,8 +111,7 @@ def _blank(image, model, view):
     """Index position farthest from every bead, well inside."""
     ny, nx = image.shape
     centre = np.array([(nx - 1) / 2, (ny - 1) / 2])
-    known = model.xy[:, view] + centre
-    known = known[np.isfinite(known).all(1)]
+    known = all_beads(model, view) + centre
     smooth = np.array(
         [[(x, y) for x in range(40, nx - 40, 16)] for y in range(40, ny - 40, 16)], float
     ).reshape(-1, 2)

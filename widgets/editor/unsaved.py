@@ -1,4 +1,4 @@
-"""What has not been saved: its journal on disk, offered again after a crash, one editor at a time."""
+"""What has not been saved: journalled, offered again after a crash, to one editor at a time."""
 
 from __future__ import annotations
 
