@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +12,14 @@ import imodmodel
 import numpy as np
 import pytest
 from curation_cases import phantom
+from foreign_case import DRAWING, foreign_file
 from test_edits import random_edit, same
 
-from tiltwright.engine.conventions import image_centre
 from tiltwright.engine.curation.journal import Journal, recover
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.model_file import (
     Chunk,
-    Contour,
     ModelFile,
-    ModelObject,
     read_fiducial_model,
 )
 from tiltwright.engine.io.model_file import read_model as read_model_file
@@ -201,39 +198,6 @@ def test_comparison_finds_what_differs_whatever_the_numbers():
     _, short, _ = phantom(n=6, n_views=8)
     with pytest.raises(InputError):
         compare(model, short)
-
-
-DRAWING = np.array([[3, 4, 2], [9, 4, 2], [9, 9, 2], [3, 9, 2]], np.float32)
-
-
-def foreign_file(model):
-    """A file with two objects, meshes, labels, sizes of points, and a chunk nobody knows."""
-    rng = np.random.default_rng(0)
-    head = b"IMODV1.2" + bytes(128) + struct.pack(">4i", *model.size_px, model.n_views, 2)
-    head += bytes(240 - len(head))
-    centre = np.array(image_centre(*model.size_px)) + 0.5
-    objects = []
-    for k, tracks in enumerate(([0, 1], [2, 3, 4])):
-        items = []
-        for t in tracks:
-            views = np.flatnonzero(model.measured[t])
-            points = np.column_stack([model.xy[t, views] + centre, views]).astype(np.float32)
-            sizes = rng.uniform(1, 9, len(views)).astype(">f4").tobytes()
-            extra = [
-                Chunk(b"LABL", struct.pack(">i", 4) + b"abcd"),
-                Chunk(b"SIZE", struct.pack(">i", len(sizes)) + sizes),
-            ]
-            # The first lies on an undetermined surface, which is read as the bottom one.
-            side = int(model.surface[t]) + 1 if t else 0
-            items.append(Contour(points, 8, t, side, extra))
-        if k:
-            items.append(Contour(DRAWING, 0, 0, 0, [Chunk(b"LABL", struct.pack(">i", 2) + b"ve")]))
-        mesh = Chunk(b"MESH", struct.pack(">4i", 1, 1, 0, 0) + bytes(16))
-        name = f"object {k}".encode()
-        header = name + bytes(128 - len(name)) + struct.pack(">i", len(items)) + bytes(36)
-        header += struct.pack(">i", 1) + bytes(4)
-        objects.append(ModelObject(header, [*items, mesh, Chunk(b"IMAT", struct.pack(">i", 0))]))
-    return ModelFile(head, [*objects, Chunk(b"QQQQ", struct.pack(">i", 2) + b"!!")])
 
 
 def test_nothing_of_a_foreign_file_is_lost_on_saving(tmp_path):
