@@ -82,8 +82,8 @@ def test_s_saves_a_version_that_stays(opened, real):
     table.selectRow(0)
     window.versions.compare_button.click()
     comparison = window.versions.comparison
-    person.wait(lambda: not comparison.isHidden())
-    assert "1 points moved" in window.versions.words.text()
+    person.wait(lambda: window.versions.pages.currentIndex() == 1)
+    assert "1 point moved" in window.versions.words.text()
     then, now = (cell.text() for cell in comparison.cells["leave-one-out"])
     assert f"{person.session.snapshot.leave_one_out_px:.4f}" in now
     assert f"{second.numbers['leave_one_out_px']:.4f}" in then

@@ -18,10 +18,12 @@ from PyQt6.QtWidgets import (
     QSizePolicy,
     QSpinBox,
     QStackedWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
+from tiltwright.widgets.icons import drawn_icon
 from tiltwright.widgets.styled import Heading
 
 
@@ -87,6 +89,8 @@ class BeadFixer(QWidget):
     overlay_changed : ()
     search_changed : ()
         What is skipped and what counts as big.
+    float_asked : ()
+        Out of the window, or back.
     """
 
     operation_changed = pyqtSignal(object)
@@ -94,6 +98,7 @@ class BeadFixer(QWidget):
     centring_changed = pyqtSignal()
     overlay_changed = pyqtSignal()
     search_changed = pyqtSignal()
+    float_asked = pyqtSignal()
 
     def __init__(self, diameter_px: float, n_views: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -105,7 +110,16 @@ class BeadFixer(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 4, 8, 4)
         column.setSpacing(4)
-        column.addWidget(Heading("Bead Fixer", self))
+        head = QHBoxLayout()
+        head.addWidget(Heading("Bead Fixer", self), 1)
+        self.float_button = QToolButton(self)
+        self.float_button.setIcon(drawn_icon("float"))
+        self.float_button.setAutoRaise(True)
+        self.float_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.float_button.setToolTip("A window of its own, or back into this one (B)")
+        self.float_button.clicked.connect(lambda: self.float_asked.emit())
+        head.addWidget(self.float_button)
+        column.addLayout(head)
         row = QHBoxLayout()
         row.setSpacing(0)
         for k, operation in enumerate(Operation):

@@ -49,7 +49,7 @@ class Comparison(QWidget):
         column_.setSpacing(3)
         column_.addLayout(grid)
         column_.addWidget(self.views)
-        self.hide()
+        column_.addStretch(1)
 
     def show_two(self, name: str, then: Snapshot, now: Snapshot) -> None:
         """Show two solutions of the same series."""
@@ -64,7 +64,6 @@ class Comparison(QWidget):
         self._words("tilt axis", [f"{a:.2f}°" for a in axes])
         self._words("X-axis tilt", [f"{s.geometry.x_tilt_deg:.2f}°" for s in both])
         self.views.set_values(np.asarray(now.per_view_px), np.asarray(then.per_view_px))
-        self.show()
 
     def _words(self, name: str, words: list[str]) -> None:
         for cell, text in zip(self.cells[name], words, strict=True):

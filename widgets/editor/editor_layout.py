@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QPalette
 from PyQt6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -20,8 +21,10 @@ from PyQt6.QtWidgets import (
 )
 
 from tiltwright.widgets.actions import button
+from tiltwright.widgets.editor.floating import Floating
 from tiltwright.widgets.editor.hand import Mode
 from tiltwright.widgets.editor.notice import Notice
+from tiltwright.widgets.editor.numbers_panel import change_words
 from tiltwright.widgets.styled import ElidedLabel, Rule, follow_theme
 
 if TYPE_CHECKING:
@@ -37,7 +40,10 @@ class EditorLayout:
     def __init__(self, window: EditorWindow) -> None:
         self._window = window
         w = window
+        self.change = QLabel(w)
+        self.change.setToolTip("What the last edit did; less is better")
         self.position = QLabel(w)
+        self.position.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.position.setMinimumWidth(
             w.fontMetrics().horizontalAdvance("x 00000.0  y 00000.0  value 00000.0")
         )
@@ -56,10 +62,17 @@ class EditorLayout:
         left.addWidget(w.zap)
         left.addWidget(w.strip)
         bottom = QWidget(left)
-        row = QHBoxLayout(bottom)
-        row.setContentsMargins(0, 0, 6, 0)
+        bottom.setAutoFillBackground(True)
+        bottom.setBackgroundRole(QPalette.ColorRole.Base)
+        row, side = QHBoxLayout(bottom), QVBoxLayout()
+        row.setContentsMargins(0, 0, 8, 2)
         row.addWidget(self.messages, 1)
-        row.addWidget(self.position, 0, Qt.AlignmentFlag.AlignBottom)
+        row.addLayout(side)
+        right = Qt.AlignmentFlag.AlignRight
+        side.setSpacing(0)
+        side.addWidget(self.change, 0, right)
+        side.addStretch(1)
+        side.addWidget(self.position, 0, right)
         left.addWidget(bottom)
         left.setStretchFactor(0, 1)
         left.setSizes([640, 108, 52])
@@ -83,6 +96,8 @@ class EditorLayout:
         for part in (w.info, Rule(right), w.bead_fixer, Rule(right), w.numbers, Rule(right)):
             column.addWidget(part)
         column.addWidget(self.tabs, 1)
+        self.floating = Floating(w.bead_fixer, column, w, "Bead Fixer")
+        w.bead_fixer.float_asked.connect(self.floating.toggle)
         self.splitter = QSplitter(w)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(left)
@@ -130,7 +145,7 @@ class EditorLayout:
         self.realign_button = QPushButton("Rerun alignment", w)
         self.save_button.setToolTip("Write a new version (S)")
         self.realign_button.setToolTip(
-            "Save, then run Fiducial alignment and what follows with this model"
+            "Save, then run Fiducial alignment and what follows with this model (Ctrl+R)"
         )
         for made in (self.save_button, self.realign_button):
             made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -173,6 +188,14 @@ class EditorLayout:
             f"{session.series.name}{mark}   {model.n_tracks} contours, {model.n_points} points"
         )
         self.save_button.setEnabled(session.modified)
+
+    def show_change(self, mean_px: float, leave_one_out_px: float) -> None:
+        """What the last edit did to the two numbers that judge the model."""
+        parts = []
+        for name, change in (("mean", mean_px), ("leave-one-out", leave_one_out_px)):
+            text, colour = change_words(change)
+            parts.append(f"{name} <span style='color: {colour}'>{text}</span>" if text else "")
+        self.change.setText("&nbsp;&nbsp;".join(filter(None, parts)))
 
     def _scale_arrows(self, scale: float) -> None:
         self._window.zap.set_shown(residuals=scale > 0, residual_scale=scale)

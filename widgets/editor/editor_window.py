@@ -227,6 +227,11 @@ class EditorWindow(QWidget):
             self.numbers.show_snapshot(
                 session.snapshot, session.before_edit, session.opening, session.first
             )
+            now, before = session.snapshot, session.before_edit
+            self.layout_.show_change(
+                now.mean_residual_px - before.mean_px,
+                now.leave_one_out_px - before.leave_one_out_px,
+            )
             self._model_timer.start()
         self._show_place()
 

@@ -115,16 +115,17 @@ class NumbersPanel(QWidget):
         self.beads.set_marked(contour)
 
 
-def _show_change(label: QLabel, change: float, words: str) -> None:
+def change_words(change: float) -> tuple[str, str]:
+    """A change of a number of which less is better: words and colour; none when not known."""
     c = colours()
     if not math.isfinite(change):
-        label.setText("")
-        return
+        return "", c.muted
     if abs(change) < _STILL:
-        text, colour = f"= 0.000{words}", c.muted
-    elif change < 0:
-        text, colour = f"▼ {-change:.4f}{words}", c.done
-    else:
-        text, colour = f"▲ {change:.4f}{words}", c.failed
-    label.setText(text)
+        return "= 0.000", c.muted
+    return (f"▼ {-change:.4f}", c.done) if change < 0 else (f"▲ {change:.4f}", c.failed)
+
+
+def _show_change(label: QLabel, change: float, words: str) -> None:
+    text, colour = change_words(change)
+    label.setText(f"{text}{words}" if text else "")
     label.setStyleSheet(f"color: {colour};")

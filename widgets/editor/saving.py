@@ -126,9 +126,10 @@ class Saving(QObject):
         if other is None:
             return
         found = compare(other, session.model)
-        far = f", up to {found.moved_px.max():.2f} px" if found.moved else ""
+        n = len(found.moved)
+        far = f", up to {found.moved_px.max():.2f} px" if n else ""
         self._panel.say(
-            f"{len(found.moved)} points moved{far}, {len(found.only_first)} only in version "
+            f"{n} point{'s' * (n != 1)} moved{far}, {len(found.only_first)} only in version "
             f"{version.number}, {len(found.only_second)} only now"
         )
         live = session.live
@@ -138,6 +139,6 @@ class Saving(QObject):
         def done(solved: Snapshot) -> None:
             now = session.snapshot
             if now is not None:
-                self._panel.comparison.show_two(f"Version {version.number}", solved, now)
+                self._panel.show_two(f"Version {version.number}", solved, now)
 
         session.ask("compare", lambda: live.solve(other), done)

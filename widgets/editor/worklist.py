@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,8 @@ class _Items(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole and column == 1:
             return QColor(_kind_colour(str(item.kind)))
         if role == Qt.ItemDataRole.TextAlignmentRole and column in (2, 4):
-            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            side = Qt.AlignmentFlag.AlignHCenter if column == 2 else Qt.AlignmentFlag.AlignRight
+            return int(side | Qt.AlignmentFlag.AlignVCenter)
         return None
 
     def _words(self, item: Item, column: int) -> str:
@@ -90,7 +92,8 @@ class _Items(QAbstractTableModel):
             exact = item.key in self.effects
             return f"{'' if exact else '≈ '}{gain:.4f}" if math.isfinite(gain) else ""
         if column == 5:
-            return item.edit.label if item.edit is not None else "to be judged by eye"
+            # Bead and view stand in the row already.
+            return re.sub(r" of contour \d+, view \d+$", "", item.edit.label)
         return ""
 
     def has_picture(self, key: Hashable) -> bool:
@@ -345,7 +348,7 @@ class _Table(QTableView):
 
     def setModel(self, model: Any) -> None:
         super().setModel(model)
-        for column, width in enumerate((THUMBNAIL_PX + 10, 94, 44, 70, 66)):
+        for column, width in enumerate((THUMBNAIL_PX + 10, 112, 48, 76, 72)):
             self.setColumnWidth(column, width)
 
     def keyboardSearch(self, search: str | None) -> None:
