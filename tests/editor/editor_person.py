@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PyQt6.QtCore import QEvent, QPointF, Qt
+from PyQt6.QtCore import QEvent, QPoint, QPointF, Qt
 from PyQt6.QtGui import QMouseEvent
 from PyQt6.QtWidgets import QApplication
 
@@ -219,3 +219,12 @@ def nudge(person, n: int, seed: int = 0) -> None:
         person.session.go(Current(view, int(contour), view))
         x, y = person.model.xy[contour, view] + rng.normal(size=2)
         person.session.do(MovePoints(((int(contour), view, float(x), float(y)),)))
+
+
+def send_move(widget, at: QPoint, button) -> None:
+    """Move the pointer with a button held down; QTest moves it without."""
+    event = QMouseEvent(
+        QEvent.Type.MouseMove, QPointF(at), QPointF(widget.mapToGlobal(at)),
+        Qt.MouseButton.NoButton, button, Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    QApplication.sendEvent(widget, event)

@@ -70,6 +70,7 @@ class EditorLayout:
         row.addLayout(side)
         right = Qt.AlignmentFlag.AlignRight
         side.setSpacing(0)
+        side.setContentsMargins(0, 4, 0, 0)
         side.addWidget(self.change, 0, right)
         side.addStretch(1)
         side.addWidget(self.position, 0, right)

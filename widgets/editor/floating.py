@@ -18,6 +18,7 @@ class Floating(QWidget):
         self._panel, self._column, self._window = panel, column, window
         self._place = column.indexOf(panel)
         self.setWindowTitle(title)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._inside = QVBoxLayout(self)
         self._inside.setContentsMargins(0, 4, 0, 4)
 
@@ -42,6 +43,8 @@ class Floating(QWidget):
         self.resize(size.width(), size.height() + 8)
         self.move(corner.x() - size.width() // 3, corner.y())
         self.show()
+        # Keys go to whoever has the focus, and the panel's buttons never take it.
+        self.setFocus()
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Back where it was."""

@@ -166,6 +166,7 @@ class Worklist(QWidget):
         self.restore_button = self._small("Restore", "Show rejected items again", "")
         row = QHBoxLayout()
         row.setContentsMargins(4, 2, 4, 2)
+        row.setSpacing(6)
         row.addWidget(self.filter)
         row.addWidget(self.count, 1)
         row.addWidget(self.restore_button)
