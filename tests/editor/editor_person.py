@@ -154,7 +154,7 @@ class Person:
         return self.window.layout_.messages.toPlainText()
 
     def wait(self, what) -> None:
-        self.qtbot.waitUntil(what, timeout=20_000)
+        self.qtbot.waitUntil(what, timeout=60_000)
 
     def settle(self) -> None:
         """Until the numbers are those of the model and the picture that of the view."""

@@ -235,6 +235,17 @@ def test_the_slider_goes_through_the_views(person):
     person.settle()
 
 
+def test_p_plays_back_and_forth(person):
+    player = person.window.zap.navigation.player
+    person.qtbot.keyClick(person.window.zap.view, K.Key_P)
+    assert player.playing
+    start = person.session.current.view
+    person.wait(lambda: person.session.current.view != start)
+    person.qtbot.keyClick(person.window.zap.view, K.Key_P)
+    assert not player.playing
+    person.settle()
+
+
 def test_the_model_view_and_the_key_list(person):
     person.key(K.Key_V)
     assert person.window.model_view.isVisible()

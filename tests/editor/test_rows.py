@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 CARD = HERE.parents[1] / "docs" / "fiducial-editor.md"
 ROWS: dict[str, tuple[str, ...]] = {
     # ---- modes
-    "Movie and Model: M, radio buttons": ("test_modes", "test_modes_by_their_buttons"),
+    "Movie and Model: M and radio buttons": ("test_modes", "test_modes_by_their_buttons"),
     "Movie: left sets the current point": ("test_movie_left_sets_the_current_point",),
     "Movie: drag pans": ("test_left_drag_pans_and_does_not_attach",),
     "Movie: middle plays forward, right backward, again stops": (
@@ -74,6 +74,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "residual arrows with a scale": (
         "test_residual_arrows_point_where_the_solution_wants_the_bead",),
     "G": ("test_display_keys",),
+    "P": ("test_p_plays_back_and_forth",),
     "tilt angle and view number beside the slider": (
         "test_the_views", "test_the_slider_goes_through_the_views"),
     "contrast per view": ("test_float_gives_each_view_its_contrast",),
@@ -140,7 +141,7 @@ ROWS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def tests_here() -> set[str]:
+def _tests() -> set[str]:
     found: set[str] = set()
     for path in HERE.glob("test_*.py"):
         tree = ast.parse(path.read_text())
@@ -149,7 +150,7 @@ def tests_here() -> set[str]:
 
 
 def test_every_row_has_its_tests():
-    there = tests_here()
+    there = _tests()
     missing = {row: [t for t in tests if t not in there] for row, tests in ROWS.items()}
     assert all(ROWS.values())
     assert not {row: names for row, names in missing.items() if names}
