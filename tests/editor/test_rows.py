@@ -29,7 +29,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "Model: right moves the current point": (
         "test_right_moves_the_current_point_as_one_command",
         "test_right_without_a_current_point_on_this_view_moves_nothing"),
-    "Model: Ctrl+right deletes within 8 screen px": ("test_ctrl_right_deletes_within_eight_pixels",),
+    "Model: Ctrl+right deletes within 8 px": ("test_ctrl_right_deletes_within_eight_pixels",),
     "Model: Shift+right centres": ("test_shift_right_centres_the_current_point",),
     "a drag begins after 250 ms or 6 px": (
         "test_a_press_becomes_a_drag_after_a_quarter_of_a_second",
