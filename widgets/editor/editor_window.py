@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from PyQt6.QtGui import QCloseEvent, QKeyEvent
 from PyQt6.QtWidgets import QAbstractSpinBox, QLineEdit, QWidget
 
 from tiltwright.engine.conventions import image_centre
-from tiltwright.widgets.editor.bead_fixer import BeadFixer
+from tiltwright.widgets.editor.bead_fixer import BeadFixer, Operation
 from tiltwright.widgets.editor.centring import Centring
 from tiltwright.widgets.editor.current import Current, order_of, to_order, to_point, views_of
 from tiltwright.widgets.editor.editor_keys import EditorKeys
@@ -83,6 +84,7 @@ class EditorWindow(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._own_lane = lane is None
         self.lane = lane if lane is not None else Lane(self)
+        self._problem = ""
         self.mode = Mode.MODEL
         self.session = session = Session(
             series, model, files.journal if files else None, params, self,
@@ -125,13 +127,17 @@ class EditorWindow(QWidget):
         elif unsaved.closed:
             self.layout_.notice.tell(unsaved.refuses)
             self.say(unsaved.refuses)
+        if not model.n_tracks:
+            self.bead_fixer.set_operation(Operation.SEED)
+            self.say("No contours yet: a middle click on a bead begins one")
         self._model_changed(None)
         self._show_place()
 
     def _connect(self) -> None:
         session, info, zap = self.session, self.info, self.zap
         session.said.connect(self.say)
-        session.failed.connect(self.say)
+        session.failed.connect(self._failed)
+        session.slow_lane.failed.connect(self._lane_failed)
         session.model_changed.connect(self._model_changed)
         session.current_changed.connect(self._show_place)
         session.solved.connect(self._show_numbers)
@@ -212,6 +218,19 @@ class EditorWindow(QWidget):
     def _model_changed(self, change: Any) -> None:
         self._model_timer.start()
         self.layout_.show_modified()
+        if self._problem and self.session.live is None:
+            # There may be enough beads by now; why not, has been said.
+            self.session.choose()
+
+    def _failed(self, text: str) -> None:
+        words = _without_kind(text)
+        if words != self._problem:
+            self.say(words)
+
+    def _lane_failed(self, key: object, text: str) -> None:
+        if isinstance(key, tuple) and key[1:] == ("choose",):
+            self._problem = _without_kind(text)
+            self.numbers.show_problem(self._problem)
 
     def _refresh_model_view(self) -> None:
         session = self.session
@@ -323,3 +342,8 @@ class EditorWindow(QWidget):
         """A window of its own ends its threads."""
         self.shutdown()
         super().closeEvent(event)
+
+
+def _without_kind(text: str) -> str:
+    """The words of an error without the name of its class."""
+    return re.sub(r"^\w+Error: ", "", text)

@@ -109,6 +109,10 @@ class NumbersPanel(QWidget):
         )  # fmt: skip
         self.state.setText(words)
 
+    def show_problem(self, words: str) -> None:
+        """Why there are no numbers."""
+        self.state.setText(f"not solved: {words}")
+
     def set_place(self, view: int, contour: int) -> None:
         """Mark where one is."""
         self.views.set_marked(view)

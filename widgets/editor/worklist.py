@@ -191,6 +191,7 @@ class Worklist(QWidget):
         bar = self.table.verticalScrollBar()
         assert bar is not None
         bar.valueChanged.connect(lambda _: self._want_pictures())
+        self._show()
 
     def _small(self, words: str, tip: str, key: str) -> QPushButton:
         made = QPushButton(words, self)
