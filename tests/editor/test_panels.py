@@ -36,7 +36,7 @@ def test_a_bad_click_makes_both_numbers_worse_and_undo_better(person):
     assert "leave-one-out" in words
     # What is solved stays the same while one edits.
     assert session.live is live
-    assert "since opening" in numbers.total["mean"].text()
+    assert "in all" in numbers.total["mean"].text()
     back = session.snapshot.residual_px[5, 10]
     assert np.hypot(*(back - (before_xy - person.model.xy[5, 10]))) < 1.5
     person.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

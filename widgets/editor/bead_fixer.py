@@ -127,7 +127,7 @@ class BeadFixer(QWidget):
             choice.setCheckable(True)
             choice.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             choice.setToolTip(f"{operation.value} (F{k + 1})")
-            choice.setStyleSheet("QPushButton { padding: 3px 4px; }"
+            choice.setStyleSheet("QPushButton { padding: 3px 1px; }"
                                  "QPushButton:checked { background: palette(highlight);"
                                  " color: palette(highlighted-text); }")  # fmt: skip
             self._operations.addButton(choice, k)
@@ -241,12 +241,10 @@ class BeadFixer(QWidget):
         self.overlay_step.setPrefix("± views: ")
         self.overlay_step.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.reverse = _check("Reverse", "Exchange black and white of the overlay", False)
-        grid.addWidget(self.auto_contour, 0, 0, 1, 2)
+        grid.addWidget(self.auto_contour, 0, 0)
+        grid.addWidget(self.reverse, 0, 1)
         grid.addWidget(self.overlay, 1, 0)
-        row = QHBoxLayout()
-        row.addWidget(self.overlay_step)
-        row.addWidget(self.reverse)
-        grid.addLayout(row, 1, 1)
+        grid.addWidget(self.overlay_step, 1, 1)
         for signal in (self.overlay.toggled, self.overlay_step.valueChanged, self.reverse.toggled):
             signal.connect(lambda _: self.overlay_changed.emit())
         return page
@@ -284,12 +282,12 @@ class BeadFixer(QWidget):
         left, right = QHBoxLayout(), QHBoxLayout()
         left.addWidget(self.skip_low)
         left.addWidget(self.threshold)
-        right.addWidget(self.once)
-        right.addWidget(QLabel("from", page))
-        right.addWidget(self.criterion)
+        right.addWidget(QLabel("Big from", page))
+        right.addWidget(self.criterion, 1)
         grid.addLayout(left, 3, 0)
         grid.addLayout(right, 3, 1)
-        grid.addWidget(self.progress, 4, 0, 1, 2)
+        grid.addWidget(self.once, 4, 0)
+        grid.addWidget(self.progress, 4, 1)
         for signal in (
             self.skip_low.toggled, self.threshold.valueChanged, self.once.toggled,
             self.criterion.valueChanged,

@@ -14,6 +14,7 @@ from PyQt6.QtWidgets import (
     QLabel,
     QPlainTextEdit,
     QPushButton,
+    QScrollArea,
     QSplitter,
     QTabWidget,
     QVBoxLayout,
@@ -25,6 +26,7 @@ from tiltwright.widgets.editor.floating import Floating
 from tiltwright.widgets.editor.hand import Mode
 from tiltwright.widgets.editor.notice import Notice
 from tiltwright.widgets.editor.numbers_panel import change_words
+from tiltwright.widgets.editor.two_part_bar import TwoPartBar
 from tiltwright.widgets.styled import ElidedLabel, Rule, follow_theme
 
 if TYPE_CHECKING:
@@ -102,21 +104,29 @@ class EditorLayout:
         self.splitter = QSplitter(w)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(left)
-        self.splitter.addWidget(right)
+        # In a low window all of it can still be reached.
+        scroll = QScrollArea(w)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setMinimumWidth(right.minimumSizeHint().width())
+        scroll.setWidget(right)
+        self.tabs.setMinimumHeight(210)
+        self.splitter.addWidget(scroll)
         self.splitter.setStretchFactor(0, 1)
         self.splitter.setSizes([1000, 460])
 
         whole = QVBoxLayout(w)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(0)
-        whole.addLayout(self._bar())
+        whole.addWidget(self._bar())
         whole.addWidget(self.notice)
         whole.addWidget(self.splitter, 1)
         self.show_mode(Mode.MODEL)
 
     # ---- bars ----------------------------------------------------------------------------------
 
-    def _bar(self) -> QHBoxLayout:
+    def _bar(self) -> TwoPartBar:
         w = self._window
         self.pictures = QComboBox(w)
         series = w.session.series
@@ -126,6 +136,10 @@ class EditorLayout:
         self.pictures.addItem(NOW)
         if series.work is not None and series.binning > 1:
             self.pictures.addItem(FULL)
+        self.pictures.setMinimumContentsLength(8)
+        self.pictures.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.pictures.setToolTip("Which pictures are shown; the model is the same on all of them")
         self.pictures.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.pictures.activated.connect(lambda _: self._choose_pictures())
@@ -152,15 +166,16 @@ class EditorLayout:
             made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.save_button.clicked.connect(lambda: w.save())
         self.realign_button.clicked.connect(w.realign)
-        row = QHBoxLayout()
-        row.setContentsMargins(6, 3, 6, 3)
-        row.setSpacing(6)
+        bar = TwoPartBar(w)
+        row = bar.left
         row.addWidget(self.mode)
         row.addWidget(self.zoom)
         row.addWidget(self.pictures)
         for action in (w.keys.model, w.keys.ghosts, w.keys.invert):
             row.addWidget(button(action, w))
         row.addWidget(self.arrows)
+        row.addStretch(1)
+        row = bar.right
         row.addWidget(self.name, 1)
         for action in (w.keys.undo, w.keys.redo):
             row.addWidget(button(action, w))
@@ -168,7 +183,7 @@ class EditorLayout:
         row.addWidget(self.realign_button)
         w.zap.view.viewport_changed.connect(self._show_zoom)
         self._show_zoom()
-        return row
+        return bar
 
     # ---- reactions -----------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ class NumbersPanel(QWidget):
         ):
             self.values[name].setText(f"{value:.3f} px" if math.isfinite(value) else "–")
             _show_change(self.last[name], value - last, "")
-            _show_change(self.total[name], value - total, " since opening")
+            _show_change(self.total[name], value - total, " in all")
         same = first is not None and len(first.per_bead_px) == len(snapshot.per_bead_px)
         self.views.set_values(
             np.asarray(snapshot.per_view_px), first.per_view_px if first is not None else None

@@ -339,6 +339,7 @@ class _Table(QTableView):
         self.setIconSize(QSize(THUMBNAIL_PX, THUMBNAIL_PX))
         self.setShowGrid(False)
         self.setWordWrap(False)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         down, across = self.verticalHeader(), self.horizontalHeader()
         assert down is not None
         assert across is not None
