@@ -111,7 +111,7 @@ class EditorLayout:
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setMinimumWidth(right.minimumSizeHint().width())
         scroll.setWidget(right)
-        self.tabs.setMinimumHeight(210)
+        self.tabs.setMinimumHeight(180)
         self.splitter.addWidget(scroll)
         self.splitter.setStretchFactor(0, 1)
         self.splitter.setSizes([1000, 460])
