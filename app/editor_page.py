@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from PyQt6.QtCore import pyqtSignal
@@ -61,5 +62,7 @@ def _params_below(project: Project, source: Source) -> Any:
     for run in sorted(project.runs.values(), key=lambda r: -r.id):
         taken = run.inputs.get("fiducial_model")
         if run.protocol == _ALIGNMENT and taken is not None and taken.run == source.run:
-            return project.params(run)
+            # One that an older version wrote is no reason not to edit.
+            with contextlib.suppress(InputError):
+                return project.params(run)
     return None

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PyQt6.QtCore import pyqtSignal
+from PyQt6.QtCore import Qt, pyqtSignal
 
 from tiltwright.app import lineage
 from tiltwright.app.page_bar import Choice, Options, put_bar
@@ -15,6 +15,7 @@ from tiltwright.engine.model.tilt_series import Bools, TiltSeries
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
 from tiltwright.widgets.actions import button, make_action
+from tiltwright.widgets.icons import drawn_icon
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.series.series_images import Comparison
 from tiltwright.widgets.series.tilt_series_viewer import TiltSeriesViewer
@@ -63,7 +64,9 @@ class SeriesPage(TiltSeriesViewer):
         edit = make_action(
             self, "Edit beads", ["E"], self.edit_asked, "Open the fiducial model in its editor"
         )
+        edit.setIcon(drawn_icon("edit_beads"))
         self.edit_button = button(edit, self)
+        self.edit_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         ctf = make_action(
             self, "CTF", ["C"], lambda: self.ctf_asked.emit(self._ctf),
             "Power spectra, rings and defocus of the views",

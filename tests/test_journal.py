@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +12,14 @@ import imodmodel
 import numpy as np
 import pytest
 from curation_cases import phantom
+from foreign_case import DRAWING, foreign_file
 from test_edits import random_edit, same
 
-from tiltwright.engine.conventions import image_centre
 from tiltwright.engine.curation.journal import Journal, recover
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.model_file import (
     Chunk,
-    Contour,
     ModelFile,
-    ModelObject,
     read_fiducial_model,
 )
 from tiltwright.engine.io.model_file import read_model as read_model_file
@@ -35,6 +32,7 @@ from tiltwright.engine.model.edits import (
     FillPoints,
     MovePoints,
     Point,
+    SwapTracks,
 )
 from tiltwright.engine.model.fiducial_model import Flag
 from tiltwright.engine.model.foreign import put_into
@@ -202,34 +200,6 @@ def test_comparison_finds_what_differs_whatever_the_numbers():
         compare(model, short)
 
 
-def foreign_file(model):
-    """A file with two objects, meshes, labels, sizes of points, and a chunk nobody knows."""
-    rng = np.random.default_rng(0)
-    head = b"IMODV1.2" + bytes(128) + struct.pack(">4i", *model.size_px, model.n_views, 2)
-    head += bytes(240 - len(head))
-    centre = np.array(image_centre(*model.size_px)) + 0.5
-    objects = []
-    for k, tracks in enumerate(([0, 1], [2, 3, 4])):
-        items = []
-        for t in tracks:
-            views = np.flatnonzero(model.measured[t])
-            points = np.column_stack([model.xy[t, views] + centre, views]).astype(np.float32)
-            sizes = rng.uniform(1, 9, len(views)).astype(">f4").tobytes()
-            extra = [
-                Chunk(b"LABL", struct.pack(">i", 4) + b"abcd"),
-                Chunk(b"SIZE", struct.pack(">i", len(sizes)) + sizes),
-            ]
-            # The first lies on an undetermined surface, which is read as the bottom one.
-            side = int(model.surface[t]) + 1 if t else 0
-            items.append(Contour(points, 8, t, side, extra))
-        mesh = Chunk(b"MESH", struct.pack(">4i", 1, 1, 0, 0) + bytes(16))
-        name = f"object {k}".encode()
-        header = name + bytes(128 - len(name)) + struct.pack(">i", len(items)) + bytes(36)
-        header += struct.pack(">i", 1) + bytes(4)
-        objects.append(ModelObject(header, [*items, mesh, Chunk(b"IMAT", struct.pack(">i", 0))]))
-    return ModelFile(head, [*objects, Chunk(b"QQQQ", struct.pack(">i", 2) + b"!!")])
-
-
 def test_nothing_of_a_foreign_file_is_lost_on_saving(tmp_path):
     series, model, _ = phantom(n=5, n_views=9, gaps=0.2)
     path = tmp_path / "theirs.mod"
@@ -244,7 +214,7 @@ def test_nothing_of_a_foreign_file_is_lost_on_saving(tmp_path):
     saved = save_version(tmp_path / "v", "theirs", edited, series, keep=path)
     old, new = read_model_file(path), read_model_file(saved.model_path)
     assert [o.name for o in new.objects] == ["object 0", "object 1"]
-    assert [len(o.contours) for o in new.objects] == [3, 2]
+    assert [len(o.contours) for o in new.objects] == [2, 4]
     assert [c for c in new.items if isinstance(c, Chunk)] == [
         c for c in old.items if isinstance(c, Chunk)
     ]
@@ -258,12 +228,38 @@ def test_nothing_of_a_foreign_file_is_lost_on_saving(tmp_path):
     assert np.array_equal(np.delete(sizes[0], 2), sizes[1])
     assert (cut.flags, cut.time, cut.extra[0]) == (whole.flags, whole.time, whole.extra[0])
     back, _ = read_fiducial_model(saved.model_path)
-    assert sum(len(c) for c in back) == edited.n_points
-    assert new.objects[0].contours[2].surface == 2
+    assert sum(len(c) for c in back) == edited.n_points + len(DRAWING)
+    assert new.objects[1].contours[2].surface == 2
+    # What was drawn on one picture is no bead, and stays; the order is that of the model.
+    assert np.array_equal(new.objects[1].contours[3].points, DRAWING)
+    assert same(open_version(saved, series), edited)
     with pytest.raises(InputError, match="no object"):
         put_into(ModelFile(old.header), model)
     with pytest.raises(InputError, match="outside the views"):
         put_into(old, phantom(n=5, n_views=4)[1])
+
+
+def test_tracks_keep_their_numbers_in_a_foreign_file(tmp_path):
+    """Two that were exchanged over most views, a new one between, and one of another object."""
+    series, model, _ = phantom(n=5, n_views=9)
+    path = tmp_path / "theirs.mod"
+    write_model_file(path, foreign_file(model))
+    swapped = SwapTracks(1, 3, tuple(range(7))).apply(model).model
+    point = Point(0, 4, 1.0, 2.0, 1)
+    for edited in (
+        swapped,
+        AddContour(0, (point,)).apply(swapped).model,
+        AddContour(2, (point,)).apply(DeleteContour(0).apply(model).model).model,
+    ):
+        saved = save_version(tmp_path / "v", "theirs", edited, series, keep=path)
+        assert same(open_version(saved, series), edited)
+    empty = model
+    for _ in range(model.n_tracks):
+        empty = DeleteContour(0).apply(empty).model
+    empty = AddContour(-1, (point,)).apply(empty).model
+    saved = save_version(tmp_path / "v", "theirs", empty, series, keep=path)
+    assert same(open_version(saved, series), empty)
+    assert np.array_equal(read_model_file(saved.model_path).objects[1].contours[0].points, DRAWING)
 
 
 @pytest.mark.filterwarnings("ignore:The `dict` method is deprecated")

@@ -36,8 +36,16 @@ _LINES: dict[str, tuple[_Line, ...]] = {
     "delete": (((2, 4), (14, 4)), ((6, 4), (6, 2), (10, 2), (10, 4)),
                ((3.5, 4), (4.3, 14), (11.7, 14), (12.5, 4)), ((8, 6.5), (8, 11.5))),
     "find": (((9.9, 9.9), (14, 14)),),
+    # Two beads, one with the arrow that says where it belongs.
+    "edit_beads": (((5.5, 10.5), (11.5, 10.5)), ((9.3, 8.3), (11.5, 10.5), (9.3, 12.7))),
+    # Out of the box.
+    "float": (((8, 3), (3, 3), (3, 13), (13, 13), (13, 8)), ((8, 8), (14, 2)),
+              ((10, 2), (14, 2), (14, 6))),
 }  # fmt: skip
-_RINGS = {"find": (6.5, 6.5, 4.6)}
+_RINGS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "find": ((6.5, 6.5, 4.6),),
+    "edit_beads": ((5.5, 10.5, 4), (12, 3.8, 2.4)),
+}
 
 
 class _Drawing(QIconEngine):
@@ -66,8 +74,7 @@ class _Drawing(QIconEngine):
         painter.setPen(pen)
         for line in _LINES[self._name]:
             painter.drawPolyline(QPolygonF([QPointF(*point) for point in line]))
-        if self._name in _RINGS:
-            x, y, r = _RINGS[self._name]
+        for x, y, r in _RINGS.get(self._name, ()):
             painter.drawEllipse(QRectF(x - r, y - r, 2 * r, 2 * r))
         painter.restore()
 

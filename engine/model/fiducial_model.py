@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,8 @@ class FiducialModel:
         Of the raw image.
     diameter_px : float
         Of the beads, raw pixels.
+    file : Path, optional
+        Of another program, that it was read from: what else is in it is kept on saving.
     """
 
     xy: Floats
@@ -48,6 +51,7 @@ class FiducialModel:
     sigma_px: Floats
     size_px: tuple[int, int]
     diameter_px: float
+    file: Path | None = None
 
     @classmethod
     def from_tracks(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ import numpy.typing as npt
 from tiltwright.engine.conventions import EDGE_MINUS_INDEX, aligned_size, image_centre
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import read_bytes, write_text
-from tiltwright.engine.io.model_file import read_fiducial_model, write_fiducial_model
+from tiltwright.engine.io.model_file import (
+    read_fiducial_model,
+    write_fiducial_model,
+)
+from tiltwright.engine.io.model_file import read_model as read_model_file
+from tiltwright.engine.io.model_file import write_model as write_model_file
 from tiltwright.engine.io.text import (
     Positions,
     Residuals,
@@ -31,6 +37,7 @@ from tiltwright.engine.io.text import (
 )
 from tiltwright.engine.model.alignment import ANGLE_DECIMALS, Fit
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
+from tiltwright.engine.model.foreign import is_track, put_into
 from tiltwright.engine.model.tilt_series import TiltSeries
 
 Floats = npt.NDArray[np.float64]
@@ -54,8 +61,15 @@ def write_model(folder: Path, name: str, model: FiducialModel, series: TiltSerie
     """Write ``NAME.fid`` with the measured points, ``NAME_nogaps.fid`` with all if some are filled.
 
     ``NAME_points.csv`` says what a ``.fid`` cannot: where each point comes from and its
-    uncertainty.
+    uncertainty. Whatever else the file of another program holds that the model was read from
+    (meshes, sizes, labels, other objects) is kept in ``NAME.fid``.
+
+    Raises
+    ------
+    InputError
+        A file cannot be written, or that other file not be read.
     """
+    kept = None if model.file is None else put_into(read_model_file(model.file), model)
     nx, ny = model.size_px
     there = model.flag != Flag.GAP
     wanted = [(folder / f"{name}.fid", model.measured)]
@@ -67,6 +81,8 @@ def write_model(folder: Path, name: str, model: FiducialModel, series: TiltSerie
             pixel_size_a=series.pixel_size_a, surfaces=[int(s) + 1 for s in model.surface],
             bead_diameter_px=model.diameter_px, origin=series.origin,
         )  # fmt: skip
+    if kept is not None:
+        write_model_file(folder / f"{name}.fid", kept)
     rows = [",".join(_POINTS)]
     centre = image_centre(nx, ny)
     for t, v in zip(*np.nonzero(there), strict=True):
@@ -87,12 +103,16 @@ def read_model(
 ) -> FiducialModel:
     """Read a ``.fid`` of the raw stack, with the ``_points.csv`` beside it if there is one.
 
+    What another program has drawn on single pictures is no track of a bead, and left out.
+
     Raises
     ------
     InputError
         Damaged, or a point lies in a view that the series does not have.
     """
-    contours, surfaces = read_fiducial_model(path)
+    read = zip(*read_fiducial_model(path), strict=True)
+    tracks = [(points, side) for points, side in read if is_track(points)]
+    contours, surfaces = [t for t, _ in tracks], [s for _, s in tracks]
     model = model_of_contours(contours, surfaces, n_views, size_px, diameter_px, path)
     if points is None or not points.exists():
         return model
@@ -104,6 +124,25 @@ def read_model(
     return FiducialModel.from_tracks(
         model.xy, size_px, diameter_px, surface=model.surface, flag=flag, sigma_px=sigma
     )
+
+
+def read_foreign(path: Path, series: TiltSeries, diameter_px: float) -> FiducialModel:
+    """Read the model file of any program for ``series``; what else is in it is kept on saving.
+
+    Raises
+    ------
+    InputError
+        Damaged, of images of another size, or a point lies in a view that is not there.
+    """
+    nx, ny, _ = read_model_file(path).size
+    if (nx, ny) != series.size:
+        raise InputError(
+            f"{path.name} belongs to images of {nx} x {ny} pixels, the series has "
+            f"{series.size[0]} x {series.size[1]}"
+        )
+    points = path.with_name(f"{path.stem}_points.csv")
+    model = read_model(path, series.n_views, series.size, diameter_px, points)
+    return replace(model, file=path)
 
 
 def model_of_contours(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.conventions import EDGE_MINUS_INDEX, image_centre
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.io.model_file import Chunk, Contour, ModelFile, ModelObject
+from tiltwright.engine.io.model_file import Chunk, Contour, ModelFile
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.pairs import pair_contours
 
@@ -18,13 +19,21 @@ _NO_SIZE = -1.0
 """A point without a size of its own."""
 
 
-def put_into(file: ModelFile, model: FiducialModel) -> ModelFile:
-    """The file with the measured points of ``model`` in place of its contours' points.
+def is_track(points: npt.NDArray[Any]) -> bool:
+    """Whether a contour ``(n, 3)`` runs through the views, as a bead's does; else it is a drawing.
 
-    Header, objects, meshes, views and every chunk that is not a contour's point stay. Contours
-    are found again by their points; of those, flags, time and chunks stay, and the size of each
-    point goes with its view (labels stay at their point's number). Contours that are new go to
-    the end of the first object, those that were deleted are left out.
+    One whose points mostly share a view with another was drawn on a picture.
+    """
+    return 2 * len(np.unique(np.rint(points[:, 2]))) > len(points) or not len(points)
+
+
+def put_into(file: ModelFile, model: FiducialModel) -> ModelFile:
+    """The file with the measured points of ``model`` in place of its tracks' points.
+
+    Header, objects, meshes, views, drawings and every chunk that is not a track's point stay.
+    Tracks stand in the order of the model. They are found again by their points: those that were
+    deleted are left out, of the others flags, time and chunks stay, and the size of each point
+    goes with its view (labels stay at their point's number). New ones follow the one before.
 
     Raises
     ------
@@ -33,35 +42,43 @@ def put_into(file: ModelFile, model: FiducialModel) -> ModelFile:
     """
     if not file.objects:
         raise InputError("model file: it has no object to put contours into")
-    old = [contour for item in file.objects for contour in item.contours]
-    tracks = _tracks(old, model)
+    old = [part for item in file.objects for part in item.contours if is_track(part.points)]
     mine = np.where(model.measured[..., None], model.xy, np.nan)
-    new_of = dict(pair_contours(tracks, mine, model.diameter_px))
-    replaced = {
-        id(contour): _contour(contour, model, new_of[k]) for k, contour in enumerate(old)
-        if k in new_of
-    }  # fmt: skip
-    known = {id(contour) for contour in old}
-    added = [
-        _contour(Contour(np.zeros((0, 3), np.float32)), model, t)
-        for t in sorted(set(range(model.n_tracks)) - set(new_of.values()))
+    pairs = pair_contours(_tracks(old, model), mine, model.diameter_px)
+    # An edit never exchanges two contours as a whole, only their points: the order stays.
+    kept = dict(zip(sorted(t for _, t in pairs), (k for k, _ in pairs), strict=True))
+    home = {id(part): n for n, item in enumerate(file.objects) for part in item.contours}
+    first = home[id(old[min(kept.values())])] if kept else 0
+    parts: list[list[Contour | Chunk]] = [list(item.items) for item in file.objects]
+    at, place = first, -1
+    for t in range(model.n_tracks):
+        if t in kept:
+            before = old[kept[t]]
+            at = home[id(before)]
+            place = next(n for n, part in enumerate(parts[at]) if part is before)
+            parts[at][place] = _contour(before, model, t)
+        else:
+            if place < 0:
+                place = _begin(parts[at], old) - 1
+            place += 1
+            parts[at].insert(place, _contour(Contour(np.zeros((0, 3), np.float32)), model, t))
+    gone = {id(part) for k, part in enumerate(old) if k not in kept.values()}
+    objects = [
+        replace(item, items=[p for p in here if id(p) not in gone])
+        for item, here in zip(file.objects, parts, strict=True)
     ]
-    items: list[ModelObject | Chunk] = []
-    for item in file.items:
-        if isinstance(item, Chunk):
-            items.append(item)
-            continue
-        parts: list[Contour | Chunk] = []
-        for part in item.items:
-            if id(part) in replaced:
-                parts.append(replaced[id(part)])
-            elif id(part) not in known:
-                parts.append(part)
-        if item is file.objects[0]:
-            last = max((n for n, p in enumerate(parts, 1) if isinstance(p, Contour)), default=0)
-            parts[last:last] = added
-        items.append(replace(item, items=parts))
+    following = iter(objects)
+    items = [item if isinstance(item, Chunk) else next(following) for item in file.items]
     return replace(file, items=items)
+
+
+def _begin(parts: list[Contour | Chunk], tracks: list[Contour]) -> int:
+    """Where the first track of an object stands; without one, after its last contour."""
+    known = {id(part) for part in tracks}
+    found = [n for n, part in enumerate(parts) if id(part) in known]
+    if found:
+        return found[0]
+    return max((n for n, part in enumerate(parts, 1) if isinstance(part, Contour)), default=0)
 
 
 def _tracks(contours: list[Contour], model: FiducialModel) -> npt.NDArray[np.float64]:

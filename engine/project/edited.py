@@ -9,6 +9,7 @@ from typing import Any
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
+from tiltwright.engine.model.files import read_foreign
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.project.results import Results
 from tiltwright.engine.project.run import Source
@@ -61,6 +62,12 @@ class EditedModel:
         """Where unsaved edits are kept."""
         return self.folder / "edits.journal"
 
+    @property
+    def closed(self) -> str:
+        """Why nothing can be written; empty when it can."""
+        owner = self._project.read_only
+        return "" if owner is None else f"the project is open elsewhere ({owner})"
+
     def load(self) -> FiducialModel:
         """The model as it is; raises :class:`InputError`."""
         model: FiducialModel = self._project.item(self._source, self._name)
@@ -101,10 +108,32 @@ class EditedModel:
         """The model of a version; raises :class:`InputError`."""
         return open_version(version, self._series)
 
+    def read(self, path: Path) -> FiducialModel:
+        """The model in a file of any program.
+
+        Raises
+        ------
+        InputError
+            Damaged, or of other images than the series'.
+        """
+        return read_foreign(path, self._series, self._record["diameter_px"])
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        run = self._project.runs[self._source.run]
+        record: dict[str, Any] = run.outputs[self._source.port][self._name]
+        return record
+
     def _write(self, model: FiducialModel, note: str, numbers: Mapping[str, Any]) -> Version:
+        # Of another program or not, what is in the file besides points stays in it.
+        measured = self._record.get("measured")
+        place = self._project.place(self._source.run)
+        keep = model.file or (place.path(measured) if measured else None)
+        if keep is not None and not keep.exists():
+            keep = None
         return save_version(
             self.folder, self._name, model, self._series, author=author(), note=note,
-            numbers=numbers,
+            numbers=numbers, keep=keep,
         )  # fmt: skip
 
 

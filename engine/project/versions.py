@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,8 @@ import numpy.typing as npt
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import file_error, read_bytes, write_text
-from tiltwright.engine.io.model_file import read_model as read_model_file
-from tiltwright.engine.io.model_file import write_model as write_model_file
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.files import read_model, write_model
-from tiltwright.engine.model.foreign import put_into
 from tiltwright.engine.model.pairs import pair_contours
 from tiltwright.engine.model.tilt_series import TiltSeries
 
@@ -92,11 +89,8 @@ def save_version(
     InputError
         A file cannot be written, or ``keep`` not be read.
     """
-    template = None if keep is None else put_into(read_model_file(keep), model)
     path = new_folder(folder)
-    write_model(path, name, model, series)
-    if template is not None:
-        write_model_file(path / f"{name}.fid", template)
+    write_model(path, name, model if keep is None else replace(model, file=keep), series)
     more = {
         "diameter_px": model.diameter_px, "n_contours": model.n_tracks, "n_points": model.n_points,
     }  # fmt: skip

@@ -17,11 +17,10 @@ from tiltwright.engine.io.etomo import EtomoProject, raw_fiducials, read_etomo
 from tiltwright.engine.io.frames import load_frames_mdoc
 from tiltwright.engine.io.hashes import file_hash
 from tiltwright.engine.io.mdoc import read_mdoc
-from tiltwright.engine.io.model_file import read_model as read_model_file
 from tiltwright.engine.io.stack import open_image_stack
 from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.fiducial_model import FiducialModel
-from tiltwright.engine.model.files import model_of_contours, read_model, read_transforms
+from tiltwright.engine.model.files import model_of_contours, read_foreign, read_transforms
 from tiltwright.engine.model.tilt_series import HALVES, Bools, TiltSeries, load_tilt_series
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
@@ -341,12 +340,6 @@ def _model(
     fid = _beside(series.path, ".fid")
     if not fid.exists():
         return None
-    nx, ny, _ = read_model_file(fid).size
-    if (nx, ny) != series.size:
-        raise InputError(
-            f"{fid.name} belongs to images of {nx} x {ny} pixels, the series has "
-            f"{series.size[0]} x {series.size[1]}"
-        )
-    model = read_model(fid, n, series.size, diameter, _beside(series.path, "_points.csv"))
+    model = read_foreign(fid, series, diameter)
     context.say(f"fiducial model {fid.name} taken over: {model.n_tracks} contours")
     return model

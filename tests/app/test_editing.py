@@ -83,10 +83,10 @@ def test_from_the_run_itself(window, qtbot, folder):
     qtbot.keyClick(editor.zap.view, Qt.Key.Key_S)
     qtbot.waitUntil(lambda: window.stale == {5}, timeout=20_000)
     window.workspace.close_page("editor:4.fiducial_model.s1")
-    # Unsaved edits come back when it is opened again.
+    # What was saved is there when it is opened again, and nothing is offered.
     window.run_actions.actions["edit_beads"].trigger()
     editor = next(p for p in window.workspace.pages() if isinstance(p, EditorPage))
-    assert not editor.layout_.recovery.isVisible()
+    assert not editor.layout_.notice.isVisible()
     assert editor.session.model.xy[contour, view][0] == pytest.approx(x + 1, abs=1e-3)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
-from editor_person import DIAMETER_A, REAL, Person, automatic_model
+from editor_person import Person, automatic_model, open_series, stack
 from PyQt6.QtCore import QCoreApplication, QEvent, QModelIndex
 
 from tiltwright.engine.model.fiducial_model import FiducialModel
-from tiltwright.engine.model.files import read_model
-from tiltwright.engine.model.tilt_series import TiltSeries, load_tilt_series
+from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.widgets.editor.bead_fixer import Operation
 from tiltwright.widgets.editor.current import Current
 from tiltwright.widgets.editor.editor_window import EditorWindow
@@ -21,18 +18,8 @@ from tiltwright.widgets.theme import apply_theme
 
 @pytest.fixture(scope="session")
 def real() -> tuple[TiltSeries, FiducialModel]:
-    """The series position14 and the model that the automatic steps made of it."""
-    if not (REAL / "position14.mrc").exists():
-        pytest.skip("needs ../shared/data/exosome_position14")
-    series = load_tilt_series(
-        REAL / "position14.mrc", tilt_angles=REAL / "position14.rawtlt", axis_deg=-84.5,
-        pixel_size_a=11.04,
-    )  # fmt: skip
-    series = replace(series, stack=np.array(series.stack))
-    model = read_model(
-        automatic_model(), series.n_views, series.size, DIAMETER_A / series.pixel_size_a
-    )
-    return series, model
+    """The series position14 and what the automatic steps made of it, or simulated ones."""
+    return open_series(stack()), automatic_model()
 
 
 @pytest.fixture(scope="module")

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import atexit
 import functools
+import json
+import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PyQt6.QtCore import QEvent, QPointF, Qt
+import numpy.typing as npt
+import pytest
+from PyQt6.QtCore import QEvent, QPoint, QPointF, Qt
 from PyQt6.QtGui import QMouseEvent
 from PyQt6.QtWidgets import QApplication
 
+from tiltwright.engine.conventions import image_centre
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.execution.chain import process
 from tiltwright.engine.model.edits import MovePoints
 from tiltwright.engine.model.fiducial_model import FiducialModel
-from tiltwright.engine.model.tilt_series import load_tilt_series
+from tiltwright.engine.model.files import read_foreign, read_model
+from tiltwright.engine.model.tilt_series import TiltSeries, load_tilt_series
 from tiltwright.engine.project.versions import list_versions, open_version, save_version
 from tiltwright.engine.protocols import KEYS
 from tiltwright.engine.protocols.base import Context
+from tiltwright.engine.simulate.series import SeriesSpec, write_series
 from tiltwright.widgets.editor.current import Current
 from tiltwright.widgets.editor.editor_window import EditorWindow
 
@@ -29,17 +36,72 @@ REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position1
 DIAMETER_A = 100.0
 
 
+HAVE_REAL = (REAL / "position14.mrc").exists() and "EDITOR_SIMULATED" not in os.environ
+"""Without the real series the editor is tried on a simulated one."""
+needs_real = pytest.mark.skipif(not HAVE_REAL, reason="needs ../shared/data/exosome_position14")
+
+
 @functools.cache
-def automatic_model() -> Path:
-    """The model that the automatic steps make of the real series, made once."""
+def folder_of_files() -> Path:
+    """Where the series and its model lie while the tests run."""
     folder = Path(tempfile.mkdtemp(prefix="editor-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def stack() -> Path:
+    """The real series, or a simulated one of its size, with its ``.rawtlt`` beside it."""
+    if HAVE_REAL:
+        return REAL / "position14.mrc"
+    spec = SeriesSpec(seed=14, n_views=31, n_beads=60, n_vesicles=5, shift_step_sd_px=3.0)
+    return write_series(spec, folder_of_files(), "simulated")["stack"]
+
+
+def open_series(path: Path) -> TiltSeries:
+    """The series of a stack, with its images in memory."""
     series = load_tilt_series(
-        REAL / "position14.mrc", tilt_angles=REAL / "position14.rawtlt", axis_deg=-84.5,
-        pixel_size_a=11.04,
-    )  # fmt: skip
+        path, tilt_angles=path.with_suffix(".rawtlt"), axis_deg=-84.5, pixel_size_a=11.04
+    )
+    return replace(series, stack=np.array(series.stack))
+
+
+@functools.cache
+def automatic_model() -> FiducialModel:
+    """What the automatic steps make of the real series; of the simulated one nearly the truth."""
+    folder, series = folder_of_files(), open_series(stack())
+    if not HAVE_REAL:
+        return _simulated_model(series)
     process(series, {}, folder, Context(), steps=KEYS[:4])
-    return folder / "position14.fid"
+    return read_model(
+        folder / "position14.fid", series.n_views, series.size, DIAMETER_A / series.pixel_size_a
+    )
+
+
+def all_beads(model: FiducialModel, view: int) -> npt.NDArray[np.float64]:
+    """Where beads are known to lie on a view ``(n, 2)``, whether the model has them or not."""
+    if HAVE_REAL:
+        known = model.xy[:, view]
+        return known[np.isfinite(known).all(1)]
+    truth = json.loads(stack().with_suffix(".truth.json").read_text())
+    return np.array(truth["raw_xy"])[view] - image_centre(*model.size_px)
+
+
+def _simulated_model(series: TiltSeries) -> FiducialModel:
+    truth = json.loads(stack().with_suffix(".truth.json").read_text())
+    rng = np.random.default_rng(14)
+    xy = np.moveaxis(np.array(truth["raw_xy"]), 0, 1) - image_centre(*series.size)
+    inside = (np.abs(xy) < np.array(series.size) / 2 - 12).all(-1)
+    usual = np.flatnonzero(inside.sum(1) > 24)[:44]
+    seen = inside & (rng.random(inside.shape) > 0.02)
+    whole = usual[inside[usual].all(1)][:16]
+    seen[whole] = True
+    xy = np.where(seen[..., None], xy + rng.normal(0, 0.1, xy.shape), np.nan)[usual]
+    return FiducialModel.from_tracks(
+        xy, series.size, DIAMETER_A / series.pixel_size_a,
+        surface=(np.array(truth["beads"])[usual, 2] > 0).astype(int),
+        sigma_px=np.full(xy.shape[:2], 0.1),
+    )  # fmt: skip
 
 
 @dataclass
@@ -47,13 +109,18 @@ class Folder:
     """The files of a model in a folder."""
 
     folder: Path
-    series: object
+    series: TiltSeries
     fails: bool = False
     saved: list = field(default_factory=list)
+
+    closed = ""
 
     @property
     def journal(self):
         return self.folder / "edits.journal"
+
+    def read(self, path):
+        return read_foreign(path, self.series, DIAMETER_A / self.series.pixel_size_a)
 
     def save(self, model, note, numbers):
         if self.fails:
@@ -88,7 +155,7 @@ class Person:
         return self.window.layout_.messages.toPlainText()
 
     def wait(self, what) -> None:
-        self.qtbot.waitUntil(what, timeout=20_000)
+        self.qtbot.waitUntil(what, timeout=60_000)
 
     def settle(self) -> None:
         """Until the numbers are those of the model and the picture that of the view."""
@@ -153,3 +220,12 @@ def nudge(person, n: int, seed: int = 0) -> None:
         person.session.go(Current(view, int(contour), view))
         x, y = person.model.xy[contour, view] + rng.normal(size=2)
         person.session.do(MovePoints(((int(contour), view, float(x), float(y)),)))
+
+
+def send_move(widget, at: QPoint, button) -> None:
+    """Move the pointer with a button held down; QTest moves it without."""
+    event = QMouseEvent(
+        QEvent.Type.MouseMove, QPointF(at), QPointF(widget.mapToGlobal(at)),
+        Qt.MouseButton.NoButton, button, Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    QApplication.sendEvent(widget, event)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PyQt6.QtCore import Qt
+from PyQt6.QtCore import QPoint, Qt
+from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QMessageBox
 
+from tiltwright.engine.curation.worklist import Kind
 from tiltwright.engine.model.edits import DeletePoints, MovePoints
 from tiltwright.engine.model.fiducial_model import Flag
 from tiltwright.widgets.editor.bead_fixer import Command, Operation
@@ -14,6 +16,7 @@ from tiltwright.widgets.editor.current import Current
 
 K, LEFT, MIDDLE = Qt.Key, Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton
 SHIFT, CTRL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
+PAD = Qt.KeyboardModifier.KeypadModifier
 
 
 def press(person, command: Command) -> None:
@@ -206,6 +209,32 @@ def test_the_list_of_residuals(person):
     panel.skip_low.setChecked(True)
 
 
+def test_points_are_examined_again_when_that_is_wanted(person):
+    """And ``"`` goes back."""
+    panel, session = person.window.bead_fixer, person.session
+    panel.set_operation(Operation.RESIDUALS)
+    press(person, Command.CLEAR_EXAMINED)
+    panel.skip_low.setChecked(False)
+    contour, view = displaced(person)
+    person.key(K.Key_Apostrophe)
+    person.key(K.Key_Apostrophe)
+    assert (session.current.contour, session.current.at) != (contour, view)
+    person.key(K.Key_QuoteDbl, SHIFT)
+    assert (session.current.contour, session.current.at) == (contour, view)
+    person.qtbot.mouseClick(panel.once, LEFT, pos=QPoint(8, panel.once.height() // 2))
+    assert not panel.once.isChecked()
+    seen = []
+    for _ in range(200):
+        person.key(K.Key_Apostrophe)
+        if person.log.splitlines()[-1] == "No more residuals!":
+            break
+        seen.append((session.current.contour, session.current.at))
+    person.key(K.Key_Apostrophe)
+    assert (session.current.contour, session.current.at) == (contour, view)
+    panel.once.setChecked(True)
+    panel.skip_low.setChecked(True)
+
+
 def test_low_weights_are_skipped(person):
     """A point far off takes no part in a robust solution, and does no harm."""
     panel, session = person.window.bead_fixer, person.session
@@ -215,6 +244,15 @@ def test_low_weights_are_skipped(person):
     assert session.snapshot.weight[contour, view] < 0.1
     press(person, Command.NEXT_RESIDUAL)
     assert (session.current.contour, session.current.at) != (contour, view)
+    # With a lower threshold it is shown.
+    panel.threshold.setFocus()
+    panel.threshold.selectAll()
+    QTest.keyClicks(panel.threshold, "0")
+    QTest.keyClick(panel.threshold, K.Key_Return)
+    press(person, Command.CLEAR_EXAMINED)
+    press(person, Command.NEXT_RESIDUAL)
+    assert (session.current.contour, session.current.at) == (contour, view)
+    panel.threshold.setValue(0.10)
 
 
 @pytest.mark.parametrize("yes", [True, False])
@@ -294,6 +332,67 @@ def test_what_was_spoiled_stands_at_the_top_and_accepting_mends_it(person, real)
     assert session.snapshot.leave_one_out_px < 1.05 * before
 
 
+def test_a_click_on_a_row_goes_there_and_enter_accepts_it(person, real):
+    worklist, session = person.window.worklist, person.session
+    displaced(person, 5, 10, (8.0, 6.0))
+    person.wait(lambda: worklist.items() and worklist.items()[0].contour == 5)
+    table = worklist.table
+    at = table.visualRect(worklist.model.index(0, 5)).center()
+    person.qtbot.mouseClick(table.viewport(), LEFT, pos=at)
+    assert (session.current.contour, session.current.view) == (5, 10)
+    table.setFocus()
+    person.qtbot.keyClick(table, K.Key_Return)
+    person.wait(lambda: np.hypot(*(person.model.xy[5, 10] - real[1].xy[5, 10])) < 0.5)
+    person.window.zap.view.setFocus()
+
+
+def test_weak_evidence_is_listed_after_filling(person):
+    """Where nothing was seen, or hardly, a person is asked to look."""
+    session, worklist = person.session, person.window.worklist
+    reports = []
+    person.window.fixer.filled.connect(reports.append)
+    rng = np.random.default_rng(4)
+    there = np.argwhere(person.model.measured)
+    spoil(person, [(int(c), int(v)) for c, v in there[rng.random(len(there)) < 0.2]])
+    person.key(K.Key_G, CTRL)
+    person.wait(lambda: bool(reports))
+    person.settle()
+    report = reports[0]
+    assert report.filled
+    for contour, view in [(p.contour, p.view) for p in report.weak]:
+        assert person.model.flag[contour, view] == Flag.FILLED
+        assert not person.model.measured[contour, view]
+    wanted = {(p.contour, p.view) for p in report.weak}
+    person.wait(lambda: wanted <= {
+        (i.contour, v) for i in worklist.items() for v in i.views
+        if i.kind in (Kind.WEAK, Kind.GAP)})  # fmt: skip
+    assert session.snapshot.solved
+
+
+def test_the_bead_fixer_out_of_the_window(person):
+    panel, floating = person.window.bead_fixer, person.window.layout_.floating
+    person.key(K.Key_B)
+    assert floating.out
+    assert floating.isVisible()
+    assert panel.window() is floating
+    person.qtbot.mouseClick(panel.buttons[Command.NEXT_GAP], LEFT)
+    assert person.log
+    # The keys work there too.
+    floating.activateWindow()
+    person.wait(floating.isActiveWindow)
+    person.qtbot.keyClick(floating, K.Key_F3)
+    assert panel.operation is Operation.RESIDUALS
+    floating.close()
+    assert not floating.out
+    assert panel.window() is person.window.window()
+    person.window.activateWindow()
+    person.wait(person.window.isActiveWindow)
+    person.qtbot.mouseClick(panel.float_button, LEFT)
+    assert floating.out
+    person.qtbot.mouseClick(panel.float_button, LEFT)
+    assert not floating.out
+
+
 def test_reject_and_filters(person):
     worklist = person.window.worklist
     displaced(person, 5, 10, (8.0, 6.0))
@@ -320,3 +419,8 @@ def test_the_slab_shows_the_bead(person):
     nz, nx = middle.shape
     bead = middle[nz // 2 - 2 : nz // 2 + 3, nx // 2 - 2 : nx // 2 + 3].mean()
     assert bead < middle.mean() - 2 * middle.std()
+    # It follows the alignment.
+    before = slab.slices
+    person.go(5, 10)
+    person.key(K.Key_Right, PAD)
+    person.wait(lambda: slab.slices is not before and person.session.idle)

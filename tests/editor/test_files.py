@@ -6,19 +6,23 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from editor_person import REAL, Folder, Person, automatic_model, nudge
+from editor_person import Folder, Person, nudge, stack
 from PyQt6.QtCore import QCoreApplication, QEvent, Qt
 
+from tiltwright.engine.curation.journal import recover
 from tiltwright.engine.model.edits import AddContour, DeleteContour, MovePoints, Point
 from tiltwright.engine.model.fiducial_model import Flag
+from tiltwright.engine.model.files import write_model
+from tiltwright.engine.project.versions import open_version
 from tiltwright.widgets.editor.editor_window import EditorWindow
 from tiltwright.widgets.editor.files import edit_towards
+
+LEFT = Qt.MouseButton.LeftButton
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def opened(qtbot, real, tmp_path):
 
 def test_s_saves_a_version_that_stays(opened, real):
     person = opened()
-    files, window = person.window._files, person.window
+    files, window = person.window.saving._files, person.window
     assert not window.layout_.save_button.isEnabled()
     nudge(person, 3)
     person.settle()
@@ -77,33 +81,100 @@ def test_s_saves_a_version_that_stays(opened, real):
     assert person.session.modified
     table.selectRow(0)
     window.versions.compare_button.click()
-    person.wait(lambda: "leave-one-out" in window.versions.words.text())
-    assert "1 points moved" in window.versions.words.text()
+    comparison = window.versions.comparison
+    person.wait(lambda: window.versions.pages.currentIndex() == 1)
+    assert "1 point moved" in window.versions.words.text()
+    then, now = (cell.text() for cell in comparison.cells["leave-one-out"])
+    assert f"{person.session.snapshot.leave_one_out_px:.4f}" in now
+    assert f"{second.numbers['leave_one_out_px']:.4f}" in then
 
 
 def test_a_save_that_fails_loses_nothing(opened):
     person = opened()
-    person.window._files.fails = True
+    person.window.saving._files.fails = True
     nudge(person, 2)
     person.key(Qt.Key.Key_S)
     assert "no space left" in person.log
     assert person.session.modified
 
 
-def test_unsaved_edits_come_back(opened, real):
+def test_unsaved_edits_are_offered_and_restored(opened, real):
     person = opened()
     nudge(person, 20)
     person.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     wanted = person.model
     person.window.close()
     again = opened()
+    notice = again.window.layout_.notice
+    assert notice.isVisible()
+    assert notice.words.text().startswith("21 edits")
+    # Offered: nothing is done, and nothing can be done, before it is said what becomes of them.
+    assert again.model is real[1]
+    nudge(again, 1)
+    assert "First restore the 21 unsaved edits, or leave them" in again.log
+    assert again.model is real[1]
+    assert not again.window.save()
+    again.qtbot.mouseClick(notice.restore_button, LEFT)
     assert np.array_equal(again.model.xy, wanted.xy, equal_nan=True)
-    layout = again.window.layout_
-    assert layout.recovery.isVisible()
-    assert "21 edits" in layout.recovery_words.text()
-    layout.discard_button.click()
-    assert np.array_equal(again.model.xy, real[1].xy, equal_nan=True)
-    assert not layout.recovery.isVisible()
+    assert not notice.isVisible()
+    assert again.session.undo_stack.count() == 21
+    # They are still journalled, with what comes after.
+    nudge(again, 1, 9)
+    wanted = again.model
+    again.window.close()
+    third = opened()
+    assert third.window.layout_.notice.words.text().startswith("22 edits")
+    third.qtbot.mouseClick(third.window.layout_.notice.restore_button, LEFT)
+    assert np.array_equal(third.model.xy, wanted.xy, equal_nan=True)
+
+
+def test_unsaved_edits_can_be_left(opened, real, tmp_path):
+    person = opened()
+    nudge(person, 2)
+    person.window.close()
+    again = opened()
+    again.qtbot.mouseClick(again.window.layout_.notice.leave_button, LEFT)
+    assert again.model is real[1]
+    assert not again.window.layout_.notice.isVisible()
+    nudge(again, 1)
+    again.window.close()
+    third = opened()
+    assert third.window.layout_.notice.words.text().startswith("1 edit,")
+    # Nothing was lost.
+    assert recover(tmp_path / "edits.journal.1", real[1]).n_edits == 2
+
+
+def test_a_crash_after_a_save_loses_nothing(opened, real):
+    person = opened()
+    nudge(person, 3)
+    person.settle()
+    person.key(Qt.Key.Key_S)
+    nudge(person, 2, 5)
+    wanted = person.model
+    saved = person.window.saving._files.saved[0]
+    person.window.close()
+    again = opened(open_version(saved, real[0]))
+    assert again.window.layout_.notice.words.text().startswith("2 edits")
+    again.qtbot.mouseClick(again.window.layout_.notice.restore_button, LEFT)
+    assert np.array_equal(again.model.xy, wanted.xy, equal_nan=True)
+
+
+def test_two_editors_do_not_write_one_journal(opened, real):
+    first, second = opened(), opened()
+    notice = second.window.layout_.notice
+    assert notice.isVisible()
+    assert "another editor has this model open (process" in notice.words.text()
+    assert not notice.restore_button.isVisible()
+    nudge(second, 1)
+    assert "Read-only: another editor" in second.log
+    assert second.model is real[1]
+    second.key(Qt.Key.Key_S)
+    assert second.window.saving._files.versions() == []
+    nudge(first, 2)
+    second.window.close()
+    first.window.close()
+    # Closed, it is free again.
+    assert opened().window.layout_.notice.words.text().startswith("2 edits")
 
 
 def test_nothing_comes_back_after_a_save(opened):
@@ -111,70 +182,83 @@ def test_nothing_comes_back_after_a_save(opened):
     nudge(person, 5)
     person.settle()
     person.key(Qt.Key.Key_S)
-    saved = person.window._files.saved[0]
-    model = person.window._files.open(saved)
+    saved = person.window.saving._files.saved[0]
+    model = person.window.saving._files.open(saved)
     person.window.close()
     again = opened(model)
-    assert not again.window.layout_.recovery.isVisible()
+    assert not again.window.layout_.notice.isVisible()
     assert again.session.undo_stack.count() == 0
 
 
+CHILD = """
+import sys, time
+import numpy as np
+from pathlib import Path
+from PyQt6.QtCore import Qt
+from PyQt6.QtTest import QTest
+from PyQt6.QtWidgets import QApplication
+here, folder, stack, diameter = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+sys.path.insert(0, str(here))
+from editor_person import Folder, open_series
+from tiltwright.engine.model.files import read_model
+from tiltwright.widgets.editor.current import Current
+from tiltwright.widgets.editor.editor_window import EditorWindow
+app = QApplication([])
+series = open_series(Path(stack))
+model = read_model(folder / "start.fid", series.n_views, series.size, float(diameter),
+                   folder / "start_points.csv")
+window = EditorWindow(series, model, files=Folder(folder, series))
+window.resize(1280, 800)
+window.show()
+window.activateWindow()
+while not window.isActiveWindow():
+    app.processEvents()
+view = window.zap.view
+view.setFocus()
+window.session.go(Current(3, 4, 3))
+K = Qt.Key
+for k in range(10):
+    QTest.keyClick(view, K.Key_Right, Qt.KeyboardModifier.KeypadModifier)
+    QTest.keyClick(view, K.Key_Up, Qt.KeyboardModifier.KeypadModifier)
+    QTest.keyClick(view, K.Key_Delete)
+    QTest.keyClick(view, K.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    QTest.keyClick(view, K.Key_Left, Qt.KeyboardModifier.KeypadModifier)
+    QTest.keyClick(view, K.Key_PageUp)
+now = window.session.model
+np.savez(folder / "wanted.npz", xy=now.xy, flag=now.flag, n=window.session.undo_stack.count())
+print("done", flush=True)
+time.sleep(60)
+"""
+
+
 def test_fifty_edits_survive_a_kill(opened, real, tmp_path):
-    """``kill -9`` of another process that edits."""
-    script = textwrap.dedent(f"""
-        import sys, time
-        sys.path[:0] = {sys.path!r}
-        from pathlib import Path
-        from PyQt6.QtWidgets import QApplication
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from editor_person import nudge
-        from tiltwright.engine.model.files import read_model
-        from tiltwright.engine.model.tilt_series import load_tilt_series
-        from tiltwright.widgets.editor.session import Session
-        app = QApplication([])
-        series = load_tilt_series(Path({str(REAL / "position14.mrc")!r}),
-            tilt_angles=Path({str(REAL / "position14.rawtlt")!r}), axis_deg=-84.5,
-            pixel_size_a=11.04)
-        path = Path({str(automatic_model())!r})
-        model = read_model(path, series.n_views, series.size, 100 / 11.04)
-        session = Session(series, model, Path({str(tmp_path)!r}) / "edits.journal")
-        session.open_journal()
-        class P: pass
-        p = P(); p.session = session
-        P.model = property(lambda s: s.session.model)
-        nudge(p, 50, 3)
-        print("done", flush=True)
-        time.sleep(60)
-    """)
-    root = Path(__file__).parents[2]
+    """``kill -9`` of an editor of another process, after fifty keys that edit."""
+    write_model(tmp_path, "start", real[1], real[0])
     child = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=root, text=True,
-        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path), str(stack()),
+         str(real[1].diameter_px)],
+        stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert child.stdout is not None
     assert child.stdout.readline() == "done\n"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
+    wanted = np.load(tmp_path / "wanted.npz")
+    # Each Delete was undone: an undo is journalled as an edit too.
+    assert wanted["n"] == 30
     person = opened()
-    assert "50 edits" in person.window.layout_.recovery_words.text()
-    twin = Twin(real[1])
-    nudge(twin, 50, 3)
-    assert np.array_equal(person.model.xy, twin.model.xy, equal_nan=True)
-
-
-class Twin:
-    """The same edits without a window."""
-
-    def __init__(self, model) -> None:
-        self.model = model
-        self.session = self
-
-    def go(self, current) -> None:
-        pass
-
-    def do(self, edit) -> None:
-        self.model = edit.apply(self.model).model
+    notice = person.window.layout_.notice
+    assert notice.words.text().startswith("50 edits, the last on ")
+    assert person.model is real[1]
+    person.qtbot.mouseClick(notice.restore_button, LEFT)
+    assert np.array_equal(person.model.xy, wanted["xy"], equal_nan=True)
+    assert np.array_equal(person.model.flag, wanted["flag"])
+    assert not np.array_equal(person.model.xy, real[1].xy, equal_nan=True)
+    for _ in range(50):
+        person.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert np.array_equal(person.model.xy, real[1].xy, equal_nan=True)
 
 
 def test_an_edit_towards_another_model(real):
@@ -211,4 +295,4 @@ def test_rerunning_the_alignment_saves_first(opened):
     person.window.realign_requested.connect(lambda: asked.append(person.session.modified))
     person.qtbot.mouseClick(person.window.layout_.realign_button, Qt.MouseButton.LeftButton)
     assert asked == [False]
-    assert len(person.window._files.versions()) == 1
+    assert len(person.window.saving._files.versions()) == 1

@@ -48,9 +48,13 @@ def test_seeds_by_clicks_on_an_empty_model(opened, real):
     series, known = real
     person = opened(series, empty(known))
     window, session = person.window, person.session
-    person.wait(lambda: "too few" in person.log.lower() or session.idle)
+    person.wait(lambda: "fiducials are too few" in window.numbers.state.text())
     person.wait(lambda: window.centring.tool is not None)
-    window.bead_fixer.set_operation(Operation.SEED)
+    # What there is to do is at hand, and what there is not cannot be pressed.
+    assert "a middle click on a bead begins one" in person.log
+    assert "DataError" not in person.log
+    assert window.bead_fixer.operation is Operation.SEED
+    assert not window.worklist.accept_button.isEnabled()
     view = session.current.view
     for bead in (3, 5, 8):
         n = person.model.n_tracks
@@ -63,6 +67,23 @@ def test_seeds_by_clicks_on_an_empty_model(opened, real):
     assert "missing points" in person.log
     person.key(Qt.Key.Key_Apostrophe)
     assert "still being chosen" in person.log
+    assert person.log.count("too few") <= 4
+
+
+def test_an_alignment_is_chosen_as_soon_as_there_are_enough_beads(opened, real):
+    series, known = real
+    person = opened(series, empty(known))
+    session = person.session
+    person.wait(lambda: "too few" in person.window.numbers.state.text())
+    for bead in range(8):
+        points = tuple(
+            Point(0, v, *known.xy[bead, v], int(Flag.EDITED))
+            for v in np.flatnonzero(known.flag[bead])
+        )
+        session.do(AddContour(points=points))
+    person.wait(lambda: session.up_to_date)
+    assert session.snapshot.solved
+    assert "solved in" in person.window.numbers.state.text()
 
 
 def test_centring_learns_again_from_a_model_that_has_grown(opened, real):

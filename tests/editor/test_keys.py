@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PyQt6.QtCore import Qt
+from editor_person import send_move
+from PyQt6.QtCore import QPoint, Qt
 from PyQt6.QtGui import QKeySequence
 from PyQt6.QtTest import QTest
 from PyQt6.QtWidgets import QApplication
@@ -15,6 +16,7 @@ from tiltwright.widgets.editor.current import NONE, order_of, views_of
 from tiltwright.widgets.editor.hand import Mode
 from tiltwright.widgets.editor.marks import GapMark
 from tiltwright.widgets.image.overlay import Arrows, Circles
+from tiltwright.widgets.series.series_layers import RIM
 
 K = Qt.Key
 CTRL, SHIFT, PAD = (
@@ -89,12 +91,12 @@ def test_contours(person):
     session = person.session
     person.go(3, 10)
     person.key(K.Key_C)
-    assert session.current.contour == 4
+    assert session.current.contour == 2
     assert session.current.attached
     person.key(K.Key_C, SHIFT)
     person.key(K.Key_C, SHIFT)
-    assert session.current.contour == 2
-    assert person.window.info.contour.value() == 3
+    assert session.current.contour == 4
+    assert person.window.info.contour.value() == 5
     assert person.window.info.contour.suffix() == f" / {person.model.n_tracks}"
 
 
@@ -155,6 +157,14 @@ def test_display_keys(person):
     person.key(K.Key_T)
     person.key(K.Key_G)
     assert len(view.layer("marks")) > full
+    # Ghosts lie where the points of the neighbouring views are.
+    ghosts = np.concatenate(
+        [m.xy for m in view.layer("marks") if isinstance(m, Circles) and len(m.colour) == 9]
+    )
+    shown = person.window.zap.images.source.to_raw(10, ghosts)
+    near = person.model.xy[:, [8, 9, 11, 12]].reshape(-1, 2)
+    near = near[np.isfinite(near).all(1)]
+    assert np.allclose(np.sort(shown, 0), np.sort(near, 0))
     person.key(K.Key_G)
     assert len(view.layer("marks")) == full
     person.key(K.Key_F11)
@@ -174,6 +184,66 @@ def test_modes(person):
     assert person.window.info.modes[Mode.MOVIE].isChecked()
     person.key(K.Key_M)
     assert person.window.mode is Mode.MODEL
+
+
+def click(person, widget) -> None:
+    at = widget.rect().center()
+    at.setX(10)
+    person.qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=at)
+
+
+def test_modes_by_their_buttons(person):
+    for mode in (Mode.MOVIE, Mode.MODEL):
+        click(person, person.window.info.modes[mode])
+        assert person.window.mode is mode
+        assert person.window.zap.view.hand.mode is mode
+
+
+def test_contrast_by_its_handles(person):
+    """Black, white, and what lies between, dragged; then Auto."""
+    info, view = person.window.info, person.window.zap.view
+    bar, automatic = info.levels, view.levels
+    y = bar.height() // 2
+
+    def drag(value, by):
+        start = round(bar.position(value))
+        person.qtbot.mousePress(bar, Qt.MouseButton.LeftButton, pos=QPoint(start, y))
+        send_move(bar, QPoint(start + by, y), Qt.MouseButton.LeftButton)
+        person.qtbot.mouseRelease(bar, Qt.MouseButton.LeftButton, pos=QPoint(start + by, y))
+
+    drag(automatic[0], 30)
+    assert view.levels[0] > automatic[0]
+    assert view.levels[1] == automatic[1]
+    drag(automatic[1], -30)
+    assert view.levels[1] < automatic[1]
+    assert bar.levels == view.levels
+    person.qtbot.mouseClick(info.auto, Qt.MouseButton.LeftButton)
+    assert view.levels == pytest.approx(automatic)
+
+
+def test_the_slider_goes_through_the_views(person):
+    navigation, session = person.window.zap.navigation, person.session
+    middle = session.current.view
+    slider = navigation.slider
+    right = QPoint(slider.width() - 4, slider.height() // 2)
+    person.qtbot.mouseClick(slider, Qt.MouseButton.LeftButton, pos=right)
+    assert session.current.view > middle
+    assert navigation.spin.value() == session.current.view + 1
+    assert navigation.words.text().startswith(
+        f"{session.series.tilt_deg[session.current.view]:.2f}°"
+    )
+    person.settle()
+
+
+def test_p_plays_back_and_forth(person):
+    player = person.window.zap.navigation.player
+    person.qtbot.keyClick(person.window.zap.view, K.Key_P)
+    assert player.playing
+    start = person.session.current.view
+    person.wait(lambda: person.session.current.view != start)
+    person.qtbot.keyClick(person.window.zap.view, K.Key_P)
+    assert not player.playing
+    person.settle()
 
 
 def test_the_model_view_and_the_key_list(person):
@@ -210,12 +280,21 @@ def test_letters_in_a_field_are_letters(person):
 
 
 def test_enter_in_a_field_ends_typing(person):
-    spin = person.window.info.contour
-    spin.setFocus()
-    spin.selectAll()
-    QTest.keyClicks(spin, "7")
-    QTest.keyClick(spin, K.Key_Return)
-    assert person.session.current.contour == 6
+    info, session = person.window.info, person.session
+
+    def type_(spin, text):
+        spin.setFocus()
+        spin.selectAll()
+        QTest.keyClicks(spin, text)
+        QTest.keyClick(spin, K.Key_Return)
+
+    type_(info.contour, "7")
+    assert session.current.contour == 6
+    type_(info.point, "5")
+    assert order_of(person.model, session.current) == 4
+    type_(info.z, "12")
+    assert session.current.view == 11
+    person.settle()
 
 
 # ---- what is drawn -----------------------------------------------------------------------------
@@ -234,6 +313,9 @@ def test_circles_by_surface_the_current_one_yellow(person, real):
         assert len(by_colour[colour].xy) >= 1
         wanted = (there & (person.model.surface == surface)).sum()
         assert sum(len(m.xy) for m in circles if m.colour == colour and len(m.xy) > 1) == wanted
+    # Of the bead's diameter, with room for its rim.
+    shown = by_colour[c.surface_bottom].diameter_px
+    assert shown == pytest.approx(RIM * person.model.diameter_px)
     yellow = by_colour[c.current]
     assert np.allclose(
         person.window.zap.images.source.to_raw(10, yellow.xy[0]), person.model.xy[5, 10]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from editor_person import all_beads
 from PyQt6.QtCore import QPoint, QPointF, Qt
 from PyQt6.QtGui import QWheelEvent
 from PyQt6.QtWidgets import QApplication
@@ -11,7 +12,7 @@ from PyQt6.QtWidgets import QApplication
 from tiltwright.engine.model.fiducial_model import Flag
 from tiltwright.widgets.editor.bead_fixer import Operation
 from tiltwright.widgets.editor.centring import FAILED
-from tiltwright.widgets.editor.hand import Mode
+from tiltwright.widgets.editor.hand import DRAG_MS, Mode
 from tiltwright.widgets.image.overlay import Circles
 
 LEFT, MIDDLE, RIGHT = (
@@ -48,7 +49,9 @@ def test_left_attaches_within_fifteen_pixels_else_detaches(person):
     assert person.session.undo_stack.count() == 0
 
 
-def test_left_drag_pans_and_does_not_attach(person):
+@pytest.mark.parametrize("mode", list(Mode))
+def test_left_drag_pans_and_does_not_attach(person, mode):
+    person.window.set_mode(mode)
     zap = person.window.zap.view
     zap.zoom_by(2)
     bead = lonely(person)
@@ -60,6 +63,19 @@ def test_left_drag_pans_and_does_not_attach(person):
     assert zap.viewport.x == pytest.approx(before.x - 30 / before.zoom)
     assert zap.viewport.y == pytest.approx(before.y + 12 / before.zoom)
     assert not person.session.current.attached
+
+
+def test_a_press_becomes_a_drag_after_a_quarter_of_a_second(person):
+    zap = person.window.zap.view
+    zap.zoom_by(1)
+    at, before = QPointF(300, 200), zap.viewport
+    person.press(at, LEFT)
+    person.move(at + QPointF(3, 0), LEFT)
+    assert zap.viewport == before
+    person.qtbot.wait(DRAG_MS + 30)
+    person.move(at + QPointF(4, 0), LEFT)
+    person.release(at + QPointF(4, 0), LEFT)
+    assert zap.viewport.x < before.x
 
 
 def test_middle_adds_a_point_snapped_to_the_bead(person, real):
@@ -110,8 +126,7 @@ def _blank(image, model, view):
     """Index position farthest from every bead, well inside."""
     ny, nx = image.shape
     centre = np.array([(nx - 1) / 2, (ny - 1) / 2])
-    known = model.xy[:, view] + centre
-    known = known[np.isfinite(known).all(1)]
+    known = all_beads(model, view) + centre
     smooth = np.array(
         [[(x, y) for x in range(40, nx - 40, 16)] for y in range(40, ny - 40, 16)], float
     ).reshape(-1, 2)
@@ -154,6 +169,45 @@ def test_middle_in_seed_mode_begins_contours(person, real):
     far = person.model.xy[n, view + 1] + 2.5 * person.model.diameter_px
     person.click(person.at_raw(far), MIDDLE)
     assert person.model.n_tracks == n + 2
+
+
+def test_without_automatic_new_contour_the_point_is_replaced(person):
+    person.window.bead_fixer.set_operation(Operation.SEED)
+    automatic = person.window.bead_fixer.auto_contour
+    person.qtbot.mouseClick(automatic, LEFT, pos=QPoint(8, automatic.height() // 2))
+    assert not automatic.isChecked()
+    bead = lonely(person)
+    view = person.session.current.view
+    person.go(bead, view)
+    n = person.model.n_tracks
+    person.window.bead_fixer.autocentre.setChecked(False)
+    at = person.screen(bead) + QPointF(5, 4)
+    wanted = person.raw_at(at)
+    person.click(at, MIDDLE)
+    assert person.model.n_tracks == n
+    assert np.allclose(person.model.xy[bead, view], wanted, atol=1e-3)
+    automatic.setChecked(True)
+
+
+def test_light_beads_are_sought_where_light_is_chosen(person, real):
+    """A dark one is not what is sought then: something else is found, or nothing."""
+    bead = lonely(person)
+    view = person.session.current.view
+    light, centring = person.window.bead_fixer.light, person.window.centring
+    for on in (True, False):
+        person.go(bead, view)
+        at, before = person.screen(bead), centring.tool
+        person.qtbot.mouseClick(light, LEFT, pos=QPoint(8, light.height() // 2))
+        assert light.isChecked() is on
+        person.wait(lambda before=before: centring.tool is not before)
+        person.key(Qt.Key.Key_Delete)
+        person.click(at, MIDDLE)
+        person.wait(lambda: FAILED in person.log or person.model.flag[bead, view] > 0)
+        there = bool(person.model.flag[bead, view])
+        off = np.hypot(*(person.model.xy[bead, view] - real[1].xy[bead, view]))
+        assert there and off < 0.3 if not on else not there or off > 2.0
+        person.session.undo_stack.setIndex(0)
+        person.window.layout_.messages.clear()
 
 
 def test_right_moves_the_current_point_as_one_command(person):

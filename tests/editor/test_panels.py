@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from editor_person import send_move
 from PyQt6.QtCore import QPoint, QPointF, Qt
+from PyQt6.QtGui import QWheelEvent
+from PyQt6.QtTest import QTest
+from PyQt6.QtWidgets import QApplication
 
 from tiltwright.engine.model.edits import MovePoints
-from tiltwright.widgets.editor.bead_fixer import views_of_text
+from tiltwright.widgets.editor.bead_fixer import Operation, views_of_text
 from tiltwright.widgets.editor.strip import crop_at
+from tiltwright.widgets.theme import colours
 
 LEFT, MIDDLE = Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton
 
@@ -17,18 +22,45 @@ def test_a_bad_click_makes_both_numbers_worse_and_undo_better(person):
     numbers, session = person.window.numbers, person.session
     before = session.snapshot.leave_one_out_px
     person.go(5, 10)
-    x, y = person.model.xy[5, 10]
-    session.do(MovePoints(((5, 10, x + 4, y - 3),)))
+    before_xy = person.model.xy[5, 10].copy()
+    live, mean = session.live, session.snapshot.mean_residual_px
+    at = person.screen(5)
+    zoom = person.window.zap.view.viewport.zoom
+    person.click(at + QPointF(4 * zoom, 3 * zoom), Qt.MouseButton.RightButton)
     person.settle()
     assert session.snapshot.per_bead_px[5] > 0.1
     assert numbers.last["mean"].text().startswith("▲")
-    assert "since opening" in numbers.total["mean"].text()
-    assert np.hypot(*(session.snapshot.residual_px[5, 10] - [-4, 3])) < 1.5
+    worse = session.snapshot.mean_residual_px - mean
+    words = person.window.layout_.change.text()
+    assert f"▲ {worse:.4f}" in words
+    assert "leave-one-out" in words
+    # What is solved stays the same while one edits.
+    assert session.live is live
+    assert "in all" in numbers.total["mean"].text()
+    back = session.snapshot.residual_px[5, 10]
+    assert np.hypot(*(back - (before_xy - person.model.xy[5, 10]))) < 1.5
     person.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     person.settle()
     assert numbers.last["mean"].text().startswith("▼")
     assert numbers.total["mean"].text().startswith("=")
     assert session.snapshot.leave_one_out_px == pytest.approx(before, abs=2e-4)
+
+
+def test_choose_anew_by_its_button(person):
+    session, numbers = person.session, person.window.numbers
+    person.go(5, 10)
+    person.key(Qt.Key.Key_Right, Qt.KeyboardModifier.KeypadModifier)
+    person.settle()
+    live = session.live
+    person.qtbot.mouseClick(numbers.choose, LEFT)
+    person.wait(lambda: session.live is not live)
+    person.settle()
+    # From here on it is compared with what was chosen now.
+    assert numbers.total["mean"].text().startswith("=")
+    person.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    live = session.live
+    person.qtbot.mouseClick(numbers.choose, LEFT)
+    person.wait(lambda: session.live is not live)
 
 
 def test_a_click_on_a_bar_goes_there(person):
@@ -86,6 +118,19 @@ def test_the_model_view_turns_moves_and_picks(person):
             send_move(view, middle + by * k / 4, button)
         person.qtbot.mouseRelease(view, button, pos=middle + by)
 
+    # Tracks in the colours of their surfaces.
+    picture = view.grab().toImage()
+    seen = {picture.pixelColor(x, y).name() for x in range(0, picture.width(), 2)
+            for y in range(0, picture.height(), 2)}  # fmt: skip
+    assert {colours().surface_bottom.lower(), colours().surface_top.lower()} <= seen
+    zoom = view.zoom
+    event = QWheelEvent(QPointF(middle), QPointF(view.mapToGlobal(middle)), QPoint(),
+                        QPoint(0, 120), Qt.MouseButton.NoButton,
+                        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase,
+                        False)  # fmt: skip
+    QApplication.sendEvent(view, event)
+    assert view.zoom > zoom
+    view.reset()
     before = view.rotation.copy()
     drag(MIDDLE, QPoint(60, 0))
     assert not np.allclose(view.rotation, before)
@@ -110,28 +155,34 @@ def test_the_model_view_turns_moves_and_picks(person):
     assert now.on_view
 
 
-def send_move(widget, at: QPoint, button) -> None:
-    from PyQt6.QtCore import QEvent
-    from PyQt6.QtGui import QMouseEvent
-    from PyQt6.QtWidgets import QApplication
-
-    event = QMouseEvent(
-        QEvent.Type.MouseMove, QPointF(at), QPointF(widget.mapToGlobal(at)),
-        Qt.MouseButton.NoButton, button, Qt.KeyboardModifier.NoModifier,
-    )  # fmt: skip
-    QApplication.sendEvent(widget, event)
-
-
 def test_overlay_is_magenta_and_green(person):
     fixer, view = person.window.bead_fixer, person.window.zap.view
+    fixer.set_operation(Operation.SEED)
     fixer.overlay_step.setValue(4)
     person.key(Qt.Key.Key_Slash)
     person.wait(lambda: len(view.layer("overlay")) == 1)
     made = view.layer("overlay")[0]
     assert np.array_equal(made.memory[..., 0], made.memory[..., 2])
     assert not np.array_equal(made.memory[..., 0], made.memory[..., 1])
+    # Reverse exchanges black and white; the other side is another view.
+    click(person, fixer.reverse)
+    person.wait(lambda: view.layer("overlay") and view.layer("overlay")[0] is not made)
+    turned = view.layer("overlay")[0]
+    assert np.corrcoef(turned.memory[..., 1].ravel(), made.memory[..., 1].ravel())[0, 1] < -0.9
+    click(person, fixer.reverse)
+    fixer.overlay_step.setFocus()
+    fixer.overlay_step.selectAll()
+    QTest.keyClicks(fixer.overlay_step, "-4")
+    QTest.keyClick(fixer.overlay_step, Qt.Key.Key_Return)
+    person.wait(lambda: not np.array_equal(view.layer("overlay")[0].memory, turned.memory))
     person.key(Qt.Key.Key_Slash)
     assert view.layer("overlay") == ()
+    fixer.overlay_step.setValue(5)
+
+
+def click(person, widget) -> None:
+    """On the box of a check box."""
+    person.qtbot.mouseClick(widget, LEFT, pos=QPoint(8, widget.height() // 2))
 
 
 def test_the_same_model_on_other_pictures(person):

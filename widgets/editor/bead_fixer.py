@@ -18,10 +18,12 @@ from PyQt6.QtWidgets import (
     QSizePolicy,
     QSpinBox,
     QStackedWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
+from tiltwright.widgets.icons import drawn_icon
 from tiltwright.widgets.styled import Heading
 
 
@@ -87,6 +89,8 @@ class BeadFixer(QWidget):
     overlay_changed : ()
     search_changed : ()
         What is skipped and what counts as big.
+    float_asked : ()
+        Out of the window, or back.
     """
 
     operation_changed = pyqtSignal(object)
@@ -94,6 +98,7 @@ class BeadFixer(QWidget):
     centring_changed = pyqtSignal()
     overlay_changed = pyqtSignal()
     search_changed = pyqtSignal()
+    float_asked = pyqtSignal()
 
     def __init__(self, diameter_px: float, n_views: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -105,7 +110,16 @@ class BeadFixer(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 4, 8, 4)
         column.setSpacing(4)
-        column.addWidget(Heading("Bead Fixer", self))
+        head = QHBoxLayout()
+        head.addWidget(Heading("Bead Fixer", self), 1)
+        self.float_button = QToolButton(self)
+        self.float_button.setIcon(drawn_icon("float"))
+        self.float_button.setAutoRaise(True)
+        self.float_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.float_button.setToolTip("A window of its own, or back into this one (B)")
+        self.float_button.clicked.connect(lambda: self.float_asked.emit())
+        head.addWidget(self.float_button)
+        column.addLayout(head)
         row = QHBoxLayout()
         row.setSpacing(0)
         for k, operation in enumerate(Operation):
@@ -113,7 +127,7 @@ class BeadFixer(QWidget):
             choice.setCheckable(True)
             choice.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             choice.setToolTip(f"{operation.value} (F{k + 1})")
-            choice.setStyleSheet("QPushButton { padding: 3px 4px; }"
+            choice.setStyleSheet("QPushButton { padding: 3px 1px; }"
                                  "QPushButton:checked { background: palette(highlight);"
                                  " color: palette(highlighted-text); }")  # fmt: skip
             self._operations.addButton(choice, k)
@@ -227,12 +241,10 @@ class BeadFixer(QWidget):
         self.overlay_step.setPrefix("± views: ")
         self.overlay_step.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.reverse = _check("Reverse", "Exchange black and white of the overlay", False)
-        grid.addWidget(self.auto_contour, 0, 0, 1, 2)
+        grid.addWidget(self.auto_contour, 0, 0)
+        grid.addWidget(self.reverse, 0, 1)
         grid.addWidget(self.overlay, 1, 0)
-        row = QHBoxLayout()
-        row.addWidget(self.overlay_step)
-        row.addWidget(self.reverse)
-        grid.addLayout(row, 1, 1)
+        grid.addWidget(self.overlay_step, 1, 1)
         for signal in (self.overlay.toggled, self.overlay_step.valueChanged, self.reverse.toggled):
             signal.connect(lambda _: self.overlay_changed.emit())
         return page
@@ -270,12 +282,12 @@ class BeadFixer(QWidget):
         left, right = QHBoxLayout(), QHBoxLayout()
         left.addWidget(self.skip_low)
         left.addWidget(self.threshold)
-        right.addWidget(self.once)
-        right.addWidget(QLabel("from", page))
-        right.addWidget(self.criterion)
+        right.addWidget(QLabel("Big from", page))
+        right.addWidget(self.criterion, 1)
         grid.addLayout(left, 3, 0)
         grid.addLayout(right, 3, 1)
-        grid.addWidget(self.progress, 4, 0, 1, 2)
+        grid.addWidget(self.once, 4, 0)
+        grid.addWidget(self.progress, 4, 1)
         for signal in (
             self.skip_low.toggled, self.threshold.valueChanged, self.once.toggled,
             self.criterion.valueChanged,

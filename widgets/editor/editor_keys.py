@@ -43,8 +43,8 @@ class EditorKeys:
             return lambda: session.go(step(session.current, session.model, by))
 
         act = self._act
-        act("Next contour", ["C"], go(to_contour, 1), "Next contour")
-        act("Previous contour", ["Shift+C"], go(to_contour, -1), "Previous contour")
+        act("Next contour", ["Shift+C"], go(to_contour, 1), "Next contour")
+        act("Previous contour", ["C"], go(to_contour, -1), "Previous contour")
         act("Previous point", ["["], go(to_neighbour, -1), "Previous point of the contour")
         act("Next point", ["]"], go(to_neighbour, 1), "Next point of the contour")
         act("First point", ["{"], go(to_order, 0), "First point of the contour")
@@ -60,7 +60,7 @@ class EditorKeys:
             "Invert", ["F11"], zap.images.set_inverted, "Exchange black and white", checkable=True
         )
         self.model = act(
-            "Model", ["T"], lambda on: zap.set_shown(model=on), "Show the model",
+            "Show model", ["T"], lambda on: zap.set_shown(model=on), "Show the model",
             checkable=True, checked=True,
         )  # fmt: skip
         self.ghosts = act(
@@ -69,6 +69,10 @@ class EditorKeys:
         )  # fmt: skip
         self.mode = act("Mode", ["M"], self._toggle_mode, "Model or Movie")
         self.save = act("Save version", ["S"], lambda: w.save(), "Save a new version of the model")
+        act("Rerun alignment", ["Ctrl+R"], w.realign,
+            "Save, then run the alignment and what follows")  # fmt: skip
+        act("Bead Fixer", ["B"], lambda: w.layout_.floating.toggle(),
+            "The Bead Fixer as a window of its own, or back")  # fmt: skip
         self.three_d = act("Model view", ["V"], w.show_model_view, "Open the 3-D model view")
         act("Overlay", ["/"], w.bead_fixer.overlay.toggle, "Overlay of another view")
         act("Next gap", ["Space"], lambda: w.fixer.gap_key(True), "Go to the next gap")

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PyQt6.QtCore import Qt
+from PyQt6.QtGui import QPalette
 from PyQt6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QPlainTextEdit,
     QPushButton,
+    QScrollArea,
     QSplitter,
     QTabWidget,
     QVBoxLayout,
@@ -21,7 +22,11 @@ from PyQt6.QtWidgets import (
 )
 
 from tiltwright.widgets.actions import button
+from tiltwright.widgets.editor.floating import Floating
 from tiltwright.widgets.editor.hand import Mode
+from tiltwright.widgets.editor.notice import Notice
+from tiltwright.widgets.editor.numbers_panel import change_words
+from tiltwright.widgets.editor.two_part_bar import TwoPartBar
 from tiltwright.widgets.styled import ElidedLabel, Rule, follow_theme
 
 if TYPE_CHECKING:
@@ -37,11 +42,14 @@ class EditorLayout:
     def __init__(self, window: EditorWindow) -> None:
         self._window = window
         w = window
+        self.change = QLabel(w)
+        self.change.setToolTip("What the last edit did; less is better")
         self.position = QLabel(w)
+        self.position.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.position.setMinimumWidth(
             w.fontMetrics().horizontalAdvance("x 00000.0  y 00000.0  value 00000.0")
         )
-        self.recovery = self._recovery()
+        self.notice = Notice(w.session, w)
         self.messages = QPlainTextEdit(w)
         self.messages.setReadOnly(True)
         self.messages.setMaximumBlockCount(_LOG_LINES)
@@ -56,10 +64,18 @@ class EditorLayout:
         left.addWidget(w.zap)
         left.addWidget(w.strip)
         bottom = QWidget(left)
-        row = QHBoxLayout(bottom)
-        row.setContentsMargins(0, 0, 6, 0)
+        bottom.setAutoFillBackground(True)
+        bottom.setBackgroundRole(QPalette.ColorRole.Base)
+        row, side = QHBoxLayout(bottom), QVBoxLayout()
+        row.setContentsMargins(0, 0, 8, 2)
         row.addWidget(self.messages, 1)
-        row.addWidget(self.position, 0, Qt.AlignmentFlag.AlignBottom)
+        row.addLayout(side)
+        right = Qt.AlignmentFlag.AlignRight
+        side.setSpacing(0)
+        side.setContentsMargins(0, 4, 0, 0)
+        side.addWidget(self.change, 0, right)
+        side.addStretch(1)
+        side.addWidget(self.position, 0, right)
         left.addWidget(bottom)
         left.setStretchFactor(0, 1)
         left.setSizes([640, 108, 52])
@@ -83,24 +99,34 @@ class EditorLayout:
         for part in (w.info, Rule(right), w.bead_fixer, Rule(right), w.numbers, Rule(right)):
             column.addWidget(part)
         column.addWidget(self.tabs, 1)
+        self.floating = Floating(w.bead_fixer, column, w, "Bead Fixer")
+        w.bead_fixer.float_asked.connect(self.floating.toggle)
         self.splitter = QSplitter(w)
         self.splitter.setChildrenCollapsible(False)
         self.splitter.addWidget(left)
-        self.splitter.addWidget(right)
+        # In a low window all of it can still be reached.
+        scroll = QScrollArea(w)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setMinimumWidth(right.minimumSizeHint().width())
+        scroll.setWidget(right)
+        self.tabs.setMinimumHeight(180)
+        self.splitter.addWidget(scroll)
         self.splitter.setStretchFactor(0, 1)
         self.splitter.setSizes([1000, 460])
 
         whole = QVBoxLayout(w)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.setSpacing(0)
-        whole.addLayout(self._bar())
-        whole.addWidget(self.recovery)
+        whole.addWidget(self._bar())
+        whole.addWidget(self.notice)
         whole.addWidget(self.splitter, 1)
         self.show_mode(Mode.MODEL)
 
     # ---- bars ----------------------------------------------------------------------------------
 
-    def _bar(self) -> QHBoxLayout:
+    def _bar(self) -> TwoPartBar:
         w = self._window
         self.pictures = QComboBox(w)
         series = w.session.series
@@ -110,6 +136,10 @@ class EditorLayout:
         self.pictures.addItem(NOW)
         if series.work is not None and series.binning > 1:
             self.pictures.addItem(FULL)
+        self.pictures.setMinimumContentsLength(8)
+        self.pictures.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.pictures.setToolTip("Which pictures are shown; the model is the same on all of them")
         self.pictures.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.pictures.activated.connect(lambda _: self._choose_pictures())
@@ -130,21 +160,22 @@ class EditorLayout:
         self.realign_button = QPushButton("Rerun alignment", w)
         self.save_button.setToolTip("Write a new version (S)")
         self.realign_button.setToolTip(
-            "Save, then run Fiducial alignment and what follows with this model"
+            "Save, then run Fiducial alignment and what follows with this model (Ctrl+R)"
         )
         for made in (self.save_button, self.realign_button):
             made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.save_button.clicked.connect(lambda: w.save())
         self.realign_button.clicked.connect(w.realign)
-        row = QHBoxLayout()
-        row.setContentsMargins(6, 3, 6, 3)
-        row.setSpacing(6)
+        bar = TwoPartBar(w)
+        row = bar.left
         row.addWidget(self.mode)
         row.addWidget(self.zoom)
         row.addWidget(self.pictures)
         for action in (w.keys.model, w.keys.ghosts, w.keys.invert):
             row.addWidget(button(action, w))
         row.addWidget(self.arrows)
+        row.addStretch(1)
+        row = bar.right
         row.addWidget(self.name, 1)
         for action in (w.keys.undo, w.keys.redo):
             row.addWidget(button(action, w))
@@ -152,39 +183,7 @@ class EditorLayout:
         row.addWidget(self.realign_button)
         w.zap.view.viewport_changed.connect(self._show_zoom)
         self._show_zoom()
-        return row
-
-    def _recovery(self) -> QFrame:
-        w = self._window
-        frame = QFrame(w)
-        follow_theme(
-            frame, lambda c: f"QFrame {{ background: {c.running}; }} QLabel {{ color: #101010; }}"
-        )
-        row = QHBoxLayout(frame)
-        row.setContentsMargins(8, 3, 8, 3)
-        self.recovery_words = QLabel(frame)
-        self.keep_button = QPushButton("Keep them", frame)
-        self.discard_button = QPushButton("Back to the saved model", frame)
-        self.discard_button.setToolTip("They can still be redone (Ctrl+Y)")
-        row.addWidget(self.recovery_words, 1)
-        row.addWidget(self.keep_button)
-        row.addWidget(self.discard_button)
-        self.keep_button.clicked.connect(frame.hide)
-        self.discard_button.clicked.connect(self._discard)
-        frame.hide()
-        return frame
-
-    def offer_recovery(self, n: int, when: str) -> None:
-        """Say that edits came back which had not been saved."""
-        self.recovery_words.setText(
-            f"{n} edits, the last at {when}, had not been saved; they have been brought back."
-        )
-        self.recovery.show()
-
-    def _discard(self) -> None:
-        self._window.session.undo_stack.setIndex(0)
-        self._window.say("Back to the saved model")
-        self.recovery.hide()
+        return bar
 
     # ---- reactions -----------------------------------------------------------------------------
 
@@ -205,6 +204,14 @@ class EditorLayout:
             f"{session.series.name}{mark}   {model.n_tracks} contours, {model.n_points} points"
         )
         self.save_button.setEnabled(session.modified)
+
+    def show_change(self, mean_px: float, leave_one_out_px: float) -> None:
+        """What the last edit did to the two numbers that judge the model."""
+        parts = []
+        for name, change in (("mean", mean_px), ("leave-one-out", leave_one_out_px)):
+            text, colour = change_words(change)
+            parts.append(f"{name} <span style='color: {colour}'>{text}</span>" if text else "")
+        self.change.setText("&nbsp;&nbsp;".join(filter(None, parts)))
 
     def _scale_arrows(self, scale: float) -> None:
         self._window.zap.set_shown(residuals=scale > 0, residual_scale=scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,12 @@ from PyQt6.QtGui import QCloseEvent, QKeyEvent
 from PyQt6.QtWidgets import QAbstractSpinBox, QLineEdit, QWidget
 
 from tiltwright.engine.conventions import image_centre
-from tiltwright.engine.errors import TiltwrightError
-from tiltwright.widgets.editor.bead_fixer import BeadFixer
+from tiltwright.widgets.editor.bead_fixer import BeadFixer, Operation
 from tiltwright.widgets.editor.centring import Centring
 from tiltwright.widgets.editor.current import Current, order_of, to_order, to_point, views_of
 from tiltwright.widgets.editor.editor_keys import EditorKeys
 from tiltwright.widgets.editor.editor_layout import EditorLayout
-from tiltwright.widgets.editor.files import ModelFiles, edit_towards
+from tiltwright.widgets.editor.files import ModelFiles
 from tiltwright.widgets.editor.fixer import Fixer
 from tiltwright.widgets.editor.followers import Followers
 from tiltwright.widgets.editor.hand import Mode
@@ -26,6 +25,7 @@ from tiltwright.widgets.editor.info_panel import InfoPanel
 from tiltwright.widgets.editor.model_view import ModelView
 from tiltwright.widgets.editor.numbers_panel import NumbersPanel
 from tiltwright.widgets.editor.pen import Pen
+from tiltwright.widgets.editor.saving import Saving
 from tiltwright.widgets.editor.session import Session
 from tiltwright.widgets.editor.slab_view import SlabView
 from tiltwright.widgets.editor.strip import StripView
@@ -35,7 +35,6 @@ from tiltwright.widgets.editor.zap_pane import ZapPane
 from tiltwright.widgets.lane import Lane
 
 if TYPE_CHECKING:
-    from tiltwright.engine.curation.live import Snapshot
     from tiltwright.engine.model.fiducial_model import FiducialModel
     from tiltwright.engine.model.tilt_series import TiltSeries
     from tiltwright.engine.project.versions import Version
@@ -85,11 +84,12 @@ class EditorWindow(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._own_lane = lane is None
         self.lane = lane if lane is not None else Lane(self)
-        self._files = files
+        self._problem = ""
         self.mode = Mode.MODEL
         self.session = session = Session(
-            series, model, files.journal if files else None, params, self
-        )
+            series, model, files.journal if files else None, params, self,
+            closed=files.closed if files else "",
+        )  # fmt: skip
         self.bead_fixer = BeadFixer(model.diameter_px, model.n_views, self)
         self.centring = Centring(session, self)
         self.pen = Pen(session, self.bead_fixer, self.centring)
@@ -104,6 +104,7 @@ class EditorWindow(QWidget):
             session, self.centring, self.strip, self.slab, self.worklist, self.go_to
         )
         self.keys = EditorKeys(self)
+        self.saving = Saving(session, files, self.versions, self)
         self.layout_ = EditorLayout(self)
         self._model_timer = QTimer(self)
         self._model_timer.setSingleShot(True)
@@ -117,19 +118,25 @@ class EditorWindow(QWidget):
         self.zap.set_series(series, False)
         self.session.choose()
         self.centring.learn(self.bead_fixer.diameter.value(), self.bead_fixer.light.isChecked())
-        found = self.session.open_journal()
-        if found is not None:
-            when = time.strftime("%H:%M:%S", time.localtime(found.time))
-            self.layout_.offer_recovery(found.n_edits, when)
-            self.say(f"Brought back {found.n_edits} edits of {when} that had not been saved")
-        self._refresh_versions()
+        self.saving.refresh()
+        unsaved = self.session.unsaved
+        unsaved.open(model)
+        if unsaved.offered is not None:
+            self.layout_.notice.offer(unsaved.offered)
+        elif unsaved.closed:
+            self.layout_.notice.tell(unsaved.refuses)
+            self.say(unsaved.refuses)
+        if not model.n_tracks:
+            self.bead_fixer.set_operation(Operation.SEED)
+            self.say("No contours yet: a middle click on a bead begins one")
         self._model_changed(None)
         self._show_place()
 
     def _connect(self) -> None:
         session, info, zap = self.session, self.info, self.zap
         session.said.connect(self.say)
-        session.failed.connect(self.say)
+        session.failed.connect(self._failed)
+        session.slow_lane.failed.connect(self._lane_failed)
         session.model_changed.connect(self._model_changed)
         session.current_changed.connect(self._show_place)
         session.solved.connect(self._show_numbers)
@@ -156,9 +163,7 @@ class EditorWindow(QWidget):
         self.model_view.picked.connect(
             lambda c, v: self.go_to(to_point(session.current, session.model, c, v))
         )
-        self.versions.save_asked.connect(self.save)
-        self.versions.opened.connect(self._open_version)
-        self.versions.compared.connect(self._compare)
+        self.saving.saved.connect(self._saved)
 
     # ---- where one is --------------------------------------------------------------------------
 
@@ -212,6 +217,19 @@ class EditorWindow(QWidget):
     def _model_changed(self, change: Any) -> None:
         self._model_timer.start()
         self.layout_.show_modified()
+        if self._problem and self.session.live is None:
+            # There may be enough beads by now; why not, has been said.
+            self.session.choose()
+
+    def _failed(self, text: str) -> None:
+        words = _without_kind(text)
+        if words != self._problem:
+            self.say(words)
+
+    def _lane_failed(self, key: object, text: str) -> None:
+        if isinstance(key, tuple) and key[1:] == ("choose",):
+            self._problem = _without_kind(text)
+            self.numbers.show_problem(self._problem)
 
     def _refresh_model_view(self) -> None:
         session = self.session
@@ -226,6 +244,11 @@ class EditorWindow(QWidget):
         if session.snapshot is not None:
             self.numbers.show_snapshot(
                 session.snapshot, session.before_edit, session.opening, session.first
+            )
+            now, before = session.snapshot, session.before_edit
+            self.layout_.show_change(
+                now.mean_residual_px - before.mean_px,
+                now.leave_one_out_px - before.leave_one_out_px,
             )
             self._model_timer.start()
         self._show_place()
@@ -261,90 +284,18 @@ class EditorWindow(QWidget):
         """A line in the message log."""
         self.layout_.log(words)
 
-    # ---- versions ------------------------------------------------------------------------------
-
     def save(self, note: str = "") -> bool:
         """Write a new version; whether that could be done."""
-        if self._files is None:
-            self.say("This model has no place to be saved")
-            return False
-        session, snapshot = self.session, self.session.snapshot
-        numbers: dict[str, Any] = {
-            "n_contours": session.model.n_tracks, "n_points": session.model.n_points
-        }  # fmt: skip
-        if snapshot is not None and session.up_to_date and snapshot.solved:
-            numbers |= {
-                "mean_residual_px": snapshot.mean_residual_px,
-                "leave_one_out_px": snapshot.leave_one_out_px,
-            }
-        try:
-            version = self._files.save(session.model, note or self.versions.note.text(), numbers)
-        except TiltwrightError as exc:
-            self.say(str(exc))
-            return False
-        session.saved()
-        self.versions.note.clear()
-        self.say(f"Done saving model {time.strftime('%H:%M:%S')}: version {version.number}")
-        self._refresh_versions()
+        return self.saving.save(note)
+
+    def _saved(self, version: Version) -> None:
         self.layout_.show_modified()
         self.model_saved.emit(version)
-        return True
 
     def realign(self) -> None:
         """Save what is not saved, and ask for the alignment and what follows."""
         if not self.session.modified or self.save():
             self.realign_requested.emit()
-
-    def _refresh_versions(self) -> None:
-        try:
-            self.versions.set_versions(self._files.versions() if self._files else [])
-        except TiltwrightError as exc:
-            self.say(str(exc))
-
-    def _model_of(self, version: Version) -> FiducialModel | None:
-        assert self._files is not None
-        try:
-            return self._files.open(version)
-        except TiltwrightError as exc:
-            self.say(str(exc))
-            return None
-
-    def _open_version(self, version: Version) -> None:
-        target = self._model_of(version)
-        if target is not None:
-            edit = edit_towards(self.session.model, target, f"Open version {version.number}")
-            if self.session.do(edit):
-                self.say(f"Opened version {version.number}")
-
-    def _compare(self, version: Version) -> None:
-        from tiltwright.engine.project.versions import compare
-
-        session = self.session
-        other = self._model_of(version)
-        if other is None:
-            return
-        found = compare(other, session.model)
-        far = float(found.moved_px.max()) if found.moved else 0.0
-        words = (
-            f"Version {version.number} and now: {len(found.moved)} points moved"
-            f"{f', up to {far:.2f} px' if found.moved else ''}, {len(found.only_first)} only "
-            f"there, {len(found.only_second)} only here."
-        )
-        self.versions.say(words)
-        live, snapshot = session.live, session.snapshot
-        if live is None or snapshot is None:
-            return
-
-        def done(solved: Snapshot) -> None:
-            now = session.snapshot
-            if now is not None:
-                self.versions.say(
-                    f"{words} Mean residual {solved.mean_residual_px:.3f} → "
-                    f"{now.mean_residual_px:.3f} px, leave-one-out "
-                    f"{solved.leave_one_out_px:.3f} → {now.leave_one_out_px:.3f} px."
-                )
-
-        session.ask("compare", lambda: live.solve(other), done)
 
     # ---- Qt ------------------------------------------------------------------------------------
 
@@ -390,3 +341,8 @@ class EditorWindow(QWidget):
         """A window of its own ends its threads."""
         self.shutdown()
         super().closeEvent(event)
+
+
+def _without_kind(text: str) -> str:
+    """The words of an error without the name of its class."""
+    return re.sub(r"^\w+Error: ", "", text)

@@ -30,14 +30,24 @@ class ModelFiles(Protocol):
     def journal(self) -> Path | None:
         """Where unsaved edits are kept."""
 
+    @property
+    def closed(self) -> str:
+        """Why the model must not be edited; empty when it may."""
+
     def save(self, model: FiducialModel, note: str, numbers: Mapping[str, Any]) -> Version:
-        """Write a new version; raises :class:`TiltwrightError`."""
+        """Write a new version, with what else ``model.file`` holds, if it is of one.
+
+        Raises :class:`TiltwrightError`.
+        """
 
     def versions(self) -> Sequence[Version]:
         """All versions, the oldest first."""
 
     def open(self, version: Version) -> FiducialModel:
         """The model of a version; raises :class:`TiltwrightError`."""
+
+    def read(self, path: Path) -> FiducialModel:
+        """The model in a file of any program; raises :class:`TiltwrightError`."""
 
 
 def edit_towards(model: FiducialModel, target: FiducialModel, label: str) -> Edit:

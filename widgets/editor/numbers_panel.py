@@ -96,7 +96,7 @@ class NumbersPanel(QWidget):
         ):
             self.values[name].setText(f"{value:.3f} px" if math.isfinite(value) else "–")
             _show_change(self.last[name], value - last, "")
-            _show_change(self.total[name], value - total, " since opening")
+            _show_change(self.total[name], value - total, " in all")
         same = first is not None and len(first.per_bead_px) == len(snapshot.per_bead_px)
         self.views.set_values(
             np.asarray(snapshot.per_view_px), first.per_view_px if first is not None else None
@@ -109,22 +109,27 @@ class NumbersPanel(QWidget):
         )  # fmt: skip
         self.state.setText(words)
 
+    def show_problem(self, words: str) -> None:
+        """Why there are no numbers."""
+        self.state.setText(f"not solved: {words}")
+
     def set_place(self, view: int, contour: int) -> None:
         """Mark where one is."""
         self.views.set_marked(view)
         self.beads.set_marked(contour)
 
 
-def _show_change(label: QLabel, change: float, words: str) -> None:
+def change_words(change: float) -> tuple[str, str]:
+    """A change of a number of which less is better: words and colour; none when not known."""
     c = colours()
     if not math.isfinite(change):
-        label.setText("")
-        return
+        return "", c.muted
     if abs(change) < _STILL:
-        text, colour = f"= 0.000{words}", c.muted
-    elif change < 0:
-        text, colour = f"▼ {-change:.4f}{words}", c.done
-    else:
-        text, colour = f"▲ {change:.4f}{words}", c.failed
-    label.setText(text)
+        return "= 0.000", c.muted
+    return (f"▼ {-change:.4f}", c.done) if change < 0 else (f"▲ {change:.4f}", c.failed)
+
+
+def _show_change(label: QLabel, change: float, words: str) -> None:
+    text, colour = change_words(change)
+    label.setText(f"{text}{words}" if text else "")
     label.setStyleSheet(f"color: {colour};")

@@ -14,11 +14,11 @@ from PyQt6.QtGui import QUndoCommand, QUndoStack
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.widgets.editor import current as place
 from tiltwright.widgets.editor.current import Current
+from tiltwright.widgets.editor.unsaved import Unsaved
 from tiltwright.widgets.garbage import SetAside
 from tiltwright.widgets.lane import Lane
 
 if TYPE_CHECKING:
-    from tiltwright.engine.curation.journal import Journal, Recovery
     from tiltwright.engine.curation.live import LiveAlignment, Snapshot
     from tiltwright.engine.model.edits import Change, Edit
     from tiltwright.engine.model.fiducial_model import FiducialModel
@@ -88,6 +88,8 @@ class Session(QObject):
         journal: Path | None = None,
         params: Any = None,
         parent: QObject | None = None,
+        *,
+        closed: str = "",
     ) -> None:
         super().__init__(parent)
         self.series, self._model, self._params = series, model, params
@@ -101,13 +103,12 @@ class Session(QObject):
         self.live: LiveAlignment | None = None
         self.opening, self.before_edit = Numbers(), Numbers()
         self.first: Snapshot | None = None
-        self.recovered: Recovery | None = None
         self._current = Current(model.n_views // 2)
         self._numbering, self._solved_numbering = 0, 0
         self._serial = count()
         self._waiting: list[Callable[[], None]] = []
-        self._journal: Journal | None = None
-        self._journal_path = journal
+        self.unsaved = Unsaved(journal, closed, self)
+        self.unsaved.failed.connect(self.failed)
         for lane in (self.live_lane, self.slow_lane):
             lane.failed.connect(self._lane_failed)
 
@@ -133,6 +134,9 @@ class Session(QObject):
 
         False, with a message, when it does not fit the model.
         """
+        if self.unsaved.refuses:
+            self.failed.emit(self.unsaved.refuses)
+            return False
         try:
             step = edit.apply(self._model)
         except TiltwrightError as exc:
@@ -154,7 +158,7 @@ class Session(QObject):
         self._model = model
         if change.renumbers:
             self._numbering += 1
-        self._write(edit)
+        self.unsaved.append(edit)
         now = self._current if then is None else then
         if then is None and change.renumbers and now.contour != place.NONE:
             number = change.new_number(now.contour)
@@ -272,54 +276,29 @@ class Session(QObject):
         self.live_lane.close()
         self.slow_lane.close()
         self._aside.end()
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        self.unsaved.close()
 
     def _lane_failed(self, key: object, text: str) -> None:
         self.failed.emit(text)
 
     # ---- the journal ---------------------------------------------------------------------------
 
-    def open_journal(self) -> Recovery | None:
-        """Open the journal, and bring back edits that were not saved; they can be undone.
-
-        Returns
-        -------
-        Recovery or None
-            What was brought back.
-        """
-        if self._journal_path is None:
-            return None
-        from tiltwright.engine.curation.journal import Journal, recover
-
-        try:
-            found = recover(self._journal_path, self._model)
-            journal = Journal(self._journal_path, self._model, found)
-        except (TiltwrightError, OSError) as exc:
-            self.failed.emit(f"No journal is kept: {exc}")
-            return None
-        for edit in found.edits if found is not None else ():
-            self.do(edit)
-        # Only now: what was brought back stands in it already.
-        self._journal = journal
-        self.recovered = found
-        return found
-
-    def _write(self, edit: Edit) -> None:
-        if self._journal is None:
+    def restore(self) -> None:
+        """Bring back what was not saved; each edit of it can be undone."""
+        start, found = self._model, self.unsaved.take()
+        if found is None:
             return
-        try:
-            self._journal.append(edit)
-        except (TiltwrightError, OSError) as exc:
-            self._journal = None
-            self.failed.emit(f"The journal cannot be written any more: {exc}")
+        for edit in found.edits:
+            self.do(edit)
+        # Only now: what was brought back stands in the journal already.
+        self.unsaved.go_on(start, found)
+
+    def leave(self) -> None:
+        """Go on from the saved model; what was not saved is set aside beside the journal."""
+        if self.unsaved.take() is not None:
+            self.unsaved.go_on(self._model, None)
 
     def saved(self) -> None:
         """The model has been saved: the journal begins anew."""
         self.undo_stack.setClean()
-        if self._journal is not None:
-            try:
-                self._journal.restart(self._model)
-            except (TiltwrightError, OSError) as exc:
-                self.failed.emit(f"No journal is kept: {exc}")
+        self.unsaved.saved(self._model)

@@ -90,6 +90,10 @@ class SlabView(QWidget):
             x, y = left + k % columns * nx * scale, top + k // columns * nz * scale
             box = QRectF(x + 1, y + 1, nx * scale - 2, nz * scale - 2)
             painter.drawImage(box, image)
-            painter.setPen(QColor("#ffe600" if k == n // 2 else "#97a0ad"))
-            painter.drawText(box.adjusted(3, 1, 0, 0), f"{k - n // 2:+d}" if k != n // 2 else "y")
+            words = f"{k - n // 2:+d}" if k != n // 2 else "y"
+            # Slices are light: words stand on a dark ground.
+            ground = QRectF(box.x(), box.y(), 8 + 8 * len(words), 16)
+            painter.fillRect(ground, QColor(0, 0, 0, 150))
+            painter.setPen(QColor("#ffe600" if k == n // 2 else "#e6e9ee"))
+            painter.drawText(ground, Qt.AlignmentFlag.AlignCenter, words)
         painter.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,8 @@ class _Items(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole and column == 1:
             return QColor(_kind_colour(str(item.kind)))
         if role == Qt.ItemDataRole.TextAlignmentRole and column in (2, 4):
-            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            side = Qt.AlignmentFlag.AlignHCenter if column == 2 else Qt.AlignmentFlag.AlignRight
+            return int(side | Qt.AlignmentFlag.AlignVCenter)
         return None
 
     def _words(self, item: Item, column: int) -> str:
@@ -90,7 +92,8 @@ class _Items(QAbstractTableModel):
             exact = item.key in self.effects
             return f"{'' if exact else '≈ '}{gain:.4f}" if math.isfinite(gain) else ""
         if column == 5:
-            return item.edit.label if item.edit is not None else "to be judged by eye"
+            # Bead and view stand in the row already.
+            return re.sub(r" of contour \d+, view \d+$", "", item.edit.label)
         return ""
 
     def has_picture(self, key: Hashable) -> bool:
@@ -163,6 +166,7 @@ class Worklist(QWidget):
         self.restore_button = self._small("Restore", "Show rejected items again", "")
         row = QHBoxLayout()
         row.setContentsMargins(4, 2, 4, 2)
+        row.setSpacing(6)
         row.addWidget(self.filter)
         row.addWidget(self.count, 1)
         row.addWidget(self.restore_button)
@@ -187,6 +191,7 @@ class Worklist(QWidget):
         bar = self.table.verticalScrollBar()
         assert bar is not None
         bar.valueChanged.connect(lambda _: self._want_pictures())
+        self._show()
 
     def _small(self, words: str, tip: str, key: str) -> QPushButton:
         made = QPushButton(words, self)
@@ -334,6 +339,7 @@ class _Table(QTableView):
         self.setIconSize(QSize(THUMBNAIL_PX, THUMBNAIL_PX))
         self.setShowGrid(False)
         self.setWordWrap(False)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         down, across = self.verticalHeader(), self.horizontalHeader()
         assert down is not None
         assert across is not None
@@ -345,7 +351,7 @@ class _Table(QTableView):
 
     def setModel(self, model: Any) -> None:
         super().setModel(model)
-        for column, width in enumerate((THUMBNAIL_PX + 10, 94, 44, 70, 66)):
+        for column, width in enumerate((THUMBNAIL_PX + 10, 112, 48, 76, 72)):
             self.setColumnWidth(column, width)
 
     def keyboardSearch(self, search: str | None) -> None:
