@@ -370,7 +370,7 @@ def test_no_room_is_told_before_any_work(series, tmp_path, capsys, monkeypatch):
     real = os.statvfs(tmp_path)
 
     class Small:
-        f_bavail, f_frsize = (3 << 20) // real.f_frsize, real.f_frsize
+        f_bavail, f_frsize, f_flag = (3 << 20) // real.f_frsize, real.f_frsize, 0
 
     monkeypatch.setattr("os.statvfs", lambda path: Small)
     out = tmp_path / "out"
@@ -388,7 +388,7 @@ def test_what_will_be_written_is_foreseen(done):
         if not volumes:
             continue
         told = cost(key, sizes, protocol.Params(**steps[key]["params"]))
-        assert 0.7 * sum(volumes) < told.written_bytes < 1.3 * sum(volumes), key
+        assert 0.6 * sum(volumes) < told.written_bytes < 1.5 * sum(volumes), key
         assert told.seconds > 0
 
 

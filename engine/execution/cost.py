@@ -27,12 +27,12 @@ _PER_PIXEL: dict[str, tuple[float, float, float, float, float]] = {
     "ctf-import": (0.0, 0.0, 0.0, 0.0, 0.0),
     "ctf-estimation": (0.027, 0.0, 0.0, 0.0, 0.2),
     "ctf-correction": (0.017, 0.0, 4.0, 0.0, 1.5),
-    "erase-fiducials": (0.15, 0.0, 3.0, 0.0, 4.0),
+    "erase-fiducials": (0.15, 0.0, 4.0, 0.0, 4.0),
 }
 _UPDATES_PER_S = {"": 5e9, "sirt": 1e10, "sart": 8e9}
 """View times voxel; of the iterative methods with the border of the volume."""
 _FOURIER_S = 1.55e-8
-_SEGMENT_S, _SEGMENT_BYTES, _MESH_S = 5e-7, 12.0, 2e-8
+_SEGMENT_S, _SEGMENT_BYTES, _MESH_S = 1.2e-6, 12.0, 4e-8
 _DENOISE = {
     # seconds per voxel (and iteration), bytes of memory per voxel and per pixel of a section
     "eed": (8.8e-9, 8.3, 0.0),
@@ -116,7 +116,7 @@ def cost(key: str, sizes: Sizes, params: Any) -> Cost:
         mesh = 0.0 if params.mesh == "none" else _MESH_S
         return Cost(voxels * (_SEGMENT_S + mesh), voxels, 0.0, _SEGMENT_BYTES * voxels)
     if key == "chimerax":
-        return Cost(voxels * _MESH_S if params.mesh else 0.0, 0.0, 0.0, voxels)
+        return Cost(voxels * _MESH_S if params.mesh else 0.0, 0.0, 0.0, 8 * voxels)
     return Cost()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -79,6 +80,10 @@ def _check_space(folder: Path, need: float) -> None:
     except OSError:
         return  # said better when it is written to
     free = stat.f_bavail * stat.f_frsize
+    if stat.f_flag & os.ST_RDONLY:
+        raise InputError(
+            f"{folder}: cannot write there ({os.strerror(errno.EROFS)}); choose another --output"
+        )
     if need > free:
         raise InputError(
             f"{folder}: the results need about {need / 2**20:.1f} MiB but the disk has "
