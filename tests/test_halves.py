@@ -18,6 +18,7 @@ from tiltwright.engine.protocols.dose_filter import DoseFilter
 from tiltwright.engine.protocols.erase_fiducials import EraseFiducials
 from tiltwright.engine.protocols.import_tilt_series import ImportTiltSeries
 from tiltwright.engine.protocols.preprocess import Preprocess
+from tiltwright.engine.protocols.reconstruction import Reconstruction
 from tiltwright.engine.protocols.xray_eraser import XrayEraser
 from tiltwright.engine.simulate.series import SeriesSpec, simulate_series, write_series
 
@@ -119,6 +120,16 @@ def test_dose_filter_treats_halves_as_the_whole(series, tmp_path):
     spiked = np.asarray(series.halves[0], np.int64) + series.halves[1] - series.stack
     assert not spiked.any()
     np.testing.assert_allclose(total, out.images, rtol=2e-4, atol=0.2)
+
+
+def test_tomograms_of_the_frames_add_up_to_that_of_all(series, tmp_path):
+    sum_of_frames = np.asarray(series.halves[0], np.int32) + series.halves[1]
+    series = replace(series, stack=sum_of_frames.astype(np.float32))
+    params = Reconstruction.Params(thickness=24, halves=True, output_type="float32")
+    made = Reconstruction.run({"tilt_series": series}, params, Context(folder=tmp_path))
+    whole, even, odd = (np.array(made[port].data) for port in ("tomogram", "even", "odd"))
+    assert np.abs(even + odd - whole).max() < 1e-3 * np.abs(whole).max()
+    assert np.abs(even - odd).std() > 0.1 * whole.std()
 
 
 def test_halves_and_patches_come_back_from_a_project(series, tmp_path):

@@ -88,8 +88,9 @@ class OutputParams(base.Parameters):
 
     halves: bool = parameter(
         False, label="Even and odd halves",
-        help="Also reconstruct from the even and from the odd views alone, in the order of tilt, "
-        "on the scale of the whole: for denoising by pairs and for Fourier shell correlation.",
+        help="Also reconstruct from the even and the odd frames alone, or where the series has none "
+        "from the even and the odd views in the order of tilt, on the scale of the whole: for "
+        "denoising by pairs and for Fourier shell correlation.",
     )  # fmt: skip
     output_type: Literal["int16", "float32"] = parameter(
         "int16", label="Output type", imod="MODE",
@@ -189,8 +190,9 @@ def back_projected(
     from tiltwright.engine.recon.slabs import reconstruct_slabs
 
     correction = Correction(params.ctf, snr=params.snr)
+    part = replace(views, images=request.stack)
     return reconstruct_slabs(
-        request, lambda v, z: views.at_height(v, z, correction, monitor),
+        request, lambda v, z: part.at_height(v, z, correction, monitor),
         step_nm=params.defocus_step_nm, weighting=weighting, monitor=monitor,
     )  # fmt: skip
 
@@ -225,17 +227,20 @@ def make_tomograms(
 
 
 def _halves(series: TiltSeries, request: Request) -> dict[str, Request]:
+    """Of the frames where the series has them, else of the views."""
+    path = Path(request.path)
+    out = {name: replace(request, path=path.with_name(f"{path.stem}_{name}.mrc"))
+           for name in ("even", "odd")}  # fmt: skip
+    if series.halves is not None:
+        parts = dict(zip(out, series.halves, strict=True))
+        return {name: replace(out[name], stack=half) for name, half in parts.items()}
     used = np.asarray(request.used_views, bool)
     which = np.flatnonzero(used)[np.argsort(np.asarray(request.tilt_deg)[used], kind="stable")]
     if len(which) < 2:
         raise InputError(f"reconstruction: {series.name} has one view; no halves can be made")
-    path = Path(request.path)
-    out = {}
     # Counted from 1, as the views are.
     for name, first in (("even", 1), ("odd", 0)):
         half = np.zeros(len(used), bool)
         half[which[first::2]] = True
-        out[name] = replace(
-            request, used_views=half, path=path.with_name(f"{path.stem}_{name}.mrc")
-        )
+        out[name] = replace(out[name], used_views=half)
     return out
