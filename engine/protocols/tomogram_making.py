@@ -88,8 +88,8 @@ class OutputParams(base.Parameters):
 
     halves: bool = parameter(
         False, label="Even and odd halves",
-        help="Also reconstruct from the even and the odd frames alone, or where the series has none "
-        "from the even and the odd views in the order of tilt, on the scale of the whole: for "
+        help="Also reconstruct from the even and the odd frames alone, or, where the series has "
+        "none, from every other view in the order of tilt, on the scale of the whole: for "
         "denoising by pairs and for Fourier shell correlation.",
     )  # fmt: skip
     output_type: Literal["int16", "float32"] = parameter(
