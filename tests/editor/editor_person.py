@@ -21,7 +21,7 @@ from PyQt6.QtWidgets import QApplication
 from tiltwright.engine.conventions import image_centre
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.execution.chain import process
-from tiltwright.engine.model.edits import MovePoints
+from tiltwright.engine.model.edits import DeletePoints, MovePoints
 from tiltwright.engine.model.fiducial_model import FiducialModel
 from tiltwright.engine.model.files import read_foreign, read_model
 from tiltwright.engine.model.tilt_series import TiltSeries, load_tilt_series
@@ -229,3 +229,15 @@ def send_move(widget, at: QPoint, button) -> None:
         Qt.MouseButton.NoButton, button, Qt.KeyboardModifier.NoModifier,
     )  # fmt: skip
     QApplication.sendEvent(widget, event)
+
+
+def spoil(person, places) -> None:
+    person.session.do(DeletePoints(tuple(places)))
+    person.settle()
+
+
+def displaced(person, contour=5, view=10, by=(5.0, -4.0)):
+    x, y = person.model.xy[contour, view]
+    person.session.do(MovePoints(((contour, view, x + by[0], y + by[1]),)))
+    person.settle()
+    return contour, view
