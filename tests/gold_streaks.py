@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tiltwright.engine.io.mrc import open_stack
 from tiltwright.engine.protocols.base import Context
 from tiltwright.engine.protocols.reconstruction import Reconstruction
 
 
-def reconstruct(series, path, thickness):
+def reconstruct(series, folder, thickness):
     """An aligned series as a tomogram ``(nz, ny, nx)`` float32."""
-    alignment = series.alignment
     params = Reconstruction.Params(thickness=thickness, output_type="float32")
-    Reconstruction.compute(
-        series.images, series.image_transforms(), alignment.tilt_deg, alignment.x_tilt_deg,
-        series.axis_deg, series.used, series.image_pixel_size_a, path, params,
-        Context(folder=path.parent),
-    )  # fmt: skip
-    return np.asarray(open_stack(path))
+    made = Reconstruction.run({"tilt_series": series}, params, Context(folder=folder))
+    return np.array(made["tomogram"].data)
 
 
 def sites_in(shape, xyz, reach):

@@ -78,8 +78,7 @@ def test_streaks(benchmark, tmp_path, seed):
     reach = 3 * d + 1
     ring = (d / 2 + 2, 3 * d, d / 2)
     volumes = [
-        reconstruct(one, tmp_path / f"{k}.mrc", THICKNESS)
-        for k, one in enumerate([series, erased, bare])
+        reconstruct(one, tmp_path, THICKNESS) for k, one in enumerate([series, erased, bare])
     ]
     every = beads + (np.array(volumes[0].shape[::-1]) - 1) / 2
     gold = sites_in(volumes[0].shape, beads, reach)

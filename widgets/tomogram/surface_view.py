@@ -19,7 +19,7 @@ from PyQt6.QtGui import (
 )
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
-from tiltwright.widgets.image.image_view import GROUND
+from tiltwright.widgets.image.picture import GROUND
 from tiltwright.widgets.image.overlay import draw_text
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.theme import colours
