@@ -122,7 +122,7 @@ def test_streaks_vanish_from_the_tomogram(aligned, tmp_path):
     )
     d = 100 / 11.04
     energy = []
-    for k, one in enumerate([series, out["tilt_series"], bare]):
+    for one in (series, out["tilt_series"], bare):
         volume = reconstruct(one, tmp_path, 200)
         sites = sites_in(volume.shape, xyz, 3 * d + 1)
         energy.append(streak_energy(volume, sites, d / 2 + 2, 3 * d, d / 2).mean())

@@ -19,8 +19,8 @@ from PyQt6.QtGui import (
 )
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
-from tiltwright.widgets.image.picture import GROUND
 from tiltwright.widgets.image.overlay import draw_text
+from tiltwright.widgets.image.picture import GROUND
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.theme import colours
 
