@@ -77,9 +77,7 @@ def test_streaks(benchmark, tmp_path, seed):
     d = 100 / series.pixel_size_a
     reach = 3 * d + 1
     ring = (d / 2 + 2, 3 * d, d / 2)
-    volumes = [
-        reconstruct(one, tmp_path, THICKNESS) for k, one in enumerate([series, erased, bare])
-    ]
+    volumes = [reconstruct(one, tmp_path, THICKNESS) for one in (series, erased, bare)]
     every = beads + (np.array(volumes[0].shape[::-1]) - 1) / 2
     gold = sites_in(volumes[0].shape, beads, reach)
     rng = np.random.default_rng(1)
