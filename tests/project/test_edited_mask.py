@@ -68,7 +68,7 @@ def test_saving_makes_the_scene_out_of_date(project):
     found = Project.open(project.folder, read_only=True).item(MASK, "t")
     np.testing.assert_array_equal(found.data, after)
     assert (found.shape, found.pixel_size_a, found.origin) == (SHAPE, 10.0, (-13.5, -11.5, -9.5))
-    assert "mask, version 2, the lowest part" in project.runs[2].notes["t"][-1]
+    assert "version 2, the lowest part" in project.runs[2].notes["t"][-1]
     # The first version is what was computed, and the scene is made of the newest one.
     first = edited.versions()[0]
     from tiltwright.engine.io.mrc import open_stack

@@ -96,7 +96,7 @@ def test_the_whole_project_may_be_moved(finished, tmp_path, stubborn):
     with_data.close()
     moved = Project.open(Path(shutil.move(finished, tmp_path / "elsewhere")))
     for (k, port, name), thing in before.items():
-        paths = ("path", "work_path", "work", "stack")
+        paths = ("path", "work_path", "erased_path", "work", "stack")
         again = moved.item(of(k, port), name)
         same(again, thing, but=paths)
         assert moved.item_hash(of(k, port), name) == hashes[k, port, name]
