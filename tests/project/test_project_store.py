@@ -96,7 +96,7 @@ def test_the_whole_project_may_be_moved(finished, tmp_path, stubborn):
     with_data.close()
     moved = Project.open(Path(shutil.move(finished, tmp_path / "elsewhere")))
     for (k, port, name), thing in before.items():
-        paths = ("path", "work_path", "work", "stack")
+        paths = ("path", "work_path", "work", "stack", "erased_path")
         again = moved.item(of(k, port), name)
         same(again, thing, but=paths)
         assert moved.item_hash(of(k, port), name) == hashes[k, port, name]
@@ -131,6 +131,10 @@ def test_an_alignment_that_is_handed_on_leaves_its_fit_behind(opened):
         record = save_outputs(outputs, {"tilt_series": made}, place)
         again = load(record["tilt_series"], place)
         assert again.alignment.fit is None
+        same(again.alignment.beads, made.alignment.beads)
+        # And through the next step that hands it on.
+        once_more = save_outputs({"tilt_series": again}, {"tilt_series": again}, place)
+        same(load(once_more["tilt_series"], place).alignment.beads, made.alignment.beads)
         assert np.array_equal(again.alignment.transforms, made.alignment.transforms)
         assert again.alignment.x_tilt_deg == made.alignment.x_tilt_deg
 
