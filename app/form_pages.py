@@ -12,6 +12,7 @@ from PyQt6.QtWidgets import QPushButton, QWidget
 
 from tiltwright.app import chain, describe
 from tiltwright.app.estimate import estimate
+from tiltwright.app.foresight import foresight
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.project.run import Run, Source
@@ -139,6 +140,7 @@ class FormPages(QObject):
             form.saved.connect(lambda state: self._save(ident, protocol, run, state, False))
             form.executed.connect(lambda state: self._save(ident, protocol, run, state, True))
             form.closed.connect(lambda: window.workspace.close_page(ident))
+            self._foresee(form, ident, protocol, run)
             self._add_default_button(form, protocol)
             if protocol.key == "denoise":
                 self._add_preview_button(form)
@@ -146,6 +148,45 @@ class FormPages(QObject):
 
         window.docks.workspace.show()
         window.workspace.show_page(ident, run.label if run else f"New: {protocol.title}", make)
+
+    def _foresee(
+        self, form: ProtocolForm, ident: str, protocol: type[Protocol], run: Run | None
+    ) -> None:
+        """Let the form say what the protocol would refuse, now and after each change."""
+        background, key = self._window.background, ("foresee", ident)
+
+        def ask() -> None:
+            project = self._window.project
+            if project is None or not form.is_valid():
+                background.cancel(lambda k: k == key)
+                return
+            state, twin = form.state(), project.snapshot()
+            sources = self._sources(run, state)
+
+            def answer(reason: str) -> None:
+                if form.is_valid() and form.state() == state:
+                    form.show_foreseen(reason)
+
+            background.request(
+                key, lambda: foresight(twin, protocol, state.params, sources), answer, later=True
+            )
+
+        form.state_changed.connect(ask)
+        form.destroyed.connect(lambda: background.cancel(lambda k: k == key))
+        ask()
+
+    def _sources(self, run: Run | None, state: FormState) -> dict[str, Source]:
+        """The inputs that a form holds; a run for some series of its inputs stays one."""
+        project = self._window.project
+        assert project is not None
+        before = project.runs[run.id].inputs if run is not None else {}
+        return {
+            name: replace(
+                describe.parse_output(value), series=before[name].series if name in before else None
+            )
+            for name, value in state.inputs.items()
+            if value
+        }  # fmt: skip
 
     def _add_default_button(self, form: ProtocolForm, protocol: type[Protocol]) -> None:
         button = QPushButton("Save as default")
@@ -195,15 +236,7 @@ class FormPages(QObject):
         window, project = self._window, self._window.project
         assert project is not None
         params = state.params.model_dump(mode="json")
-        before = project.runs[run.id].inputs if run is not None else {}
-        inputs = {
-            # A run for some series of its inputs stays one.
-            name: replace(
-                describe.parse_output(value), series=before[name].series if name in before else None
-            )
-            for name, value in state.inputs.items()
-            if value
-        }  # fmt: skip
+        inputs = self._sources(run, state)
         waits = [int(k) for k in state.wait_for]
         try:
             if run is None:

@@ -139,7 +139,7 @@ class Protocol:
         """What the outputs will be, as far as it can be told before any work.
 
         Objects that do not exist yet are complete but for their data and files; an input or an
-        output of which nothing is known is missing.
+        output of which nothing is known is missing, an input that is not given may be None.
 
         Raises
         ------

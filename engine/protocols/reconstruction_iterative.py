@@ -123,6 +123,11 @@ class ReconstructionIterative(TomogramMaking):
         return params.method in ("sirt", "sart")
 
     @classmethod
+    def corrects(cls, params: Any) -> bool:
+        """Only back-projection does."""
+        return params.method == "wbp" and super().corrects(params)
+
+    @classmethod
     def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
         """A tomogram of this size, which mask and start must have."""
         made = super().foresee(inputs, params)
