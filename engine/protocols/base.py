@@ -159,6 +159,17 @@ class Protocol:
         return False
 
     @classmethod
+    def going_on(
+        cls, inputs: Mapping[str, Any], made: Mapping[str, Any], params: Any
+    ) -> dict[str, Any]:
+        """Parameters of a further step that does what was left when this one ended early.
+
+        It takes the output ``tomogram`` as its input ``start``. Empty when nothing is left of this
+        series.
+        """
+        return {}
+
+    @classmethod
     def sources(cls, params: Any) -> dict[str, Path]:
         """For a protocol without inputs: the name of each series to its file."""
         return {}
