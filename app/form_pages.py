@@ -13,6 +13,7 @@ from PyQt6.QtWidgets import QPushButton, QWidget
 from tiltwright.app import chain, describe
 from tiltwright.app.estimate import estimate
 from tiltwright.app.foresight import foresight
+from tiltwright.app.proposed_inputs import proposed_inputs
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.project.run import Run, Source
@@ -83,28 +84,10 @@ class FormPages(QObject):
         self._open("form:new-denoise", protocol, None, values, inputs)
 
     def _proposed(self, protocol: type[Protocol]) -> dict[str, str | None]:
-        """The newest fitting output of the selected runs, else of all.
-
-        One of the input's own name goes first: a mask is a tomogram too, but is not meant by it.
-        An optional input is only proposed an output of its own name.
-        """
         project = self._window.project
         assert project is not None
-        chosen = self._window.selected()
-        found: dict[str, str | None] = {}
-        first: int | None = None
-        for name, port in protocol.inputs.items():
-            options = project.choices(port)
-            namesakes = [o for o in options if o[1] == name]
-            options = namesakes if namesakes or port.optional else options
-            best = next((o for o in options if o[0] in chosen), None)
-            if best is None and first is not None:
-                best = next((o for o in options if o[0] == first), None)
-            best = best or (options[0] if options else None)
-            if best is not None:
-                found[name] = describe.output_id(*best)
-                first = first if first is not None else best[0]
-        return found
+        found = proposed_inputs(project, protocol, self._window.selected())
+        return {name: describe.output_id(s.run, s.port) for name, s in found.items()}
 
     def _open(
         self,

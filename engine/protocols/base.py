@@ -102,12 +102,15 @@ class Port:
     aligned : bool
         Only tilt series with an alignment (``+ali``) fit.
     optional : bool
+    proposed : bool
+        Whether a new form may choose something for it.
     """
 
     kind: type
     label: str
     aligned: bool = False
     optional: bool = False
+    proposed: bool = True
 
 
 class Protocol:

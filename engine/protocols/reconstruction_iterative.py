@@ -92,8 +92,9 @@ class ReconstructionIterative(TomogramMaking):
     inputs: ClassVar = {
         "tilt_series": SERIES,
         "ctf_table": CTF,
-        "start": Port(Tomogram, "Tomogram to continue from", optional=True),
-        "mask": Port(Tomogram, "Mask", optional=True),
+        "start": Port(Tomogram, "Tomogram to continue from", optional=True, proposed=False),
+        # That of the membranes would leave nothing else.
+        "mask": Port(Tomogram, "Mask", optional=True, proposed=False),
     }
 
     class Params(OutputParams, CtfParams, SizeParams, MethodParams):
