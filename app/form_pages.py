@@ -12,6 +12,8 @@ from PyQt6.QtWidgets import QPushButton, QWidget
 
 from tiltwright.app import chain, describe
 from tiltwright.app.estimate import estimate
+from tiltwright.app.foresight import foresight
+from tiltwright.app.proposed_inputs import proposed_inputs
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.model.tilt_series import load_tilt_series
 from tiltwright.engine.project.run import Run, Source
@@ -82,28 +84,10 @@ class FormPages(QObject):
         self._open("form:new-denoise", protocol, None, values, inputs)
 
     def _proposed(self, protocol: type[Protocol]) -> dict[str, str | None]:
-        """The newest fitting output of the selected runs, else of all.
-
-        One of the input's own name goes first: a mask is a tomogram too, but is not meant by it.
-        An optional input is only proposed an output of its own name.
-        """
         project = self._window.project
         assert project is not None
-        chosen = self._window.selected()
-        found: dict[str, str | None] = {}
-        first: int | None = None
-        for name, port in protocol.inputs.items():
-            options = project.choices(port)
-            namesakes = [o for o in options if o[1] == name]
-            options = namesakes if namesakes or port.optional else options
-            best = next((o for o in options if o[0] in chosen), None)
-            if best is None and first is not None:
-                best = next((o for o in options if o[0] == first), None)
-            best = best or (options[0] if options else None)
-            if best is not None:
-                found[name] = describe.output_id(*best)
-                first = first if first is not None else best[0]
-        return found
+        found = proposed_inputs(project, protocol, self._window.selected())
+        return {name: describe.output_id(s.run, s.port) for name, s in found.items()}
 
     def _open(
         self,
@@ -139,6 +123,7 @@ class FormPages(QObject):
             form.saved.connect(lambda state: self._save(ident, protocol, run, state, False))
             form.executed.connect(lambda state: self._save(ident, protocol, run, state, True))
             form.closed.connect(lambda: window.workspace.close_page(ident))
+            self._foresee(form, ident, protocol, run)
             self._add_default_button(form, protocol)
             if protocol.key == "denoise":
                 self._add_preview_button(form)
@@ -146,6 +131,45 @@ class FormPages(QObject):
 
         window.docks.workspace.show()
         window.workspace.show_page(ident, run.label if run else f"New: {protocol.title}", make)
+
+    def _foresee(
+        self, form: ProtocolForm, ident: str, protocol: type[Protocol], run: Run | None
+    ) -> None:
+        """Let the form say what the protocol would refuse, now and after each change."""
+        background, key = self._window.background, ("foresee", ident)
+
+        def ask() -> None:
+            project = self._window.project
+            if project is None or not form.is_valid():
+                background.cancel(lambda k: k == key)
+                return
+            state, twin = form.state(), project.snapshot()
+            sources = self._sources(run, state)
+
+            def answer(reason: str) -> None:
+                if form.is_valid() and form.state() == state:
+                    form.show_foreseen(reason)
+
+            background.request(
+                key, lambda: foresight(twin, protocol, state.params, sources), answer, later=True
+            )
+
+        form.state_changed.connect(ask)
+        form.destroyed.connect(lambda: background.cancel(lambda k: k == key))
+        ask()
+
+    def _sources(self, run: Run | None, state: FormState) -> dict[str, Source]:
+        """The inputs that a form holds; a run for some series of its inputs stays one."""
+        project = self._window.project
+        assert project is not None
+        before = project.runs[run.id].inputs if run is not None else {}
+        return {
+            name: replace(
+                describe.parse_output(value), series=before[name].series if name in before else None
+            )
+            for name, value in state.inputs.items()
+            if value
+        }  # fmt: skip
 
     def _add_default_button(self, form: ProtocolForm, protocol: type[Protocol]) -> None:
         button = QPushButton("Save as default")
@@ -195,15 +219,7 @@ class FormPages(QObject):
         window, project = self._window, self._window.project
         assert project is not None
         params = state.params.model_dump(mode="json")
-        before = project.runs[run.id].inputs if run is not None else {}
-        inputs = {
-            # A run for some series of its inputs stays one.
-            name: replace(
-                describe.parse_output(value), series=before[name].series if name in before else None
-            )
-            for name, value in state.inputs.items()
-            if value
-        }  # fmt: skip
+        inputs = self._sources(run, state)
         waits = [int(k) for k in state.wait_for]
         try:
             if run is None:

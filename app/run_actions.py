@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QAction, QKeySequence
-from PyQt6.QtWidgets import QMenu, QToolBar, QWidget
+from PyQt6.QtWidgets import QMenu, QToolBar, QToolButton, QWidget
 
 from tiltwright.widgets.icons import drawn_icon
 
@@ -21,6 +21,8 @@ class _Spec:
     needs: str
     """``one`` selected run, ``two``, ``some``, or ``none``."""
     toolbar: bool = False
+    icon_only: bool = False
+    """In the toolbar: it comes and goes, and at 1280 px there is no room for its words."""
 
 
 _SPECS: tuple[_Spec | None, ...] = (
@@ -38,7 +40,8 @@ _SPECS: tuple[_Spec | None, ...] = (
     _Spec("continue_all", "Continue all", "C", "Run everything that is new or out of date", "none"),
     _Spec("stop", "Stop", "S", "Cancel the run; finished series are kept", "some", True),
     _Spec("stop_keep", "Stop and keep", "Shift+S",
-          "End the iterations; the tomogram as it is now is kept", "one", True),
+          "Stop and keep: end the iterations; the tomogram as it is now is kept", "one", True,
+          icon_only=True),
     _Spec("stop_from", "Stop from here", "Ctrl+Shift+S",
           "Cancel the run and everything that depends on it", "some"),
     None,
@@ -95,6 +98,9 @@ class RunActions:
         for spec in _SPECS:
             if spec is not None and spec.toolbar:
                 bar.addAction(self.actions[spec.name])
+                button = bar.widgetForAction(self.actions[spec.name])
+                if spec.icon_only and isinstance(button, QToolButton):
+                    button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonIconOnly)
 
     def update(
         self,

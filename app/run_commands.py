@@ -41,7 +41,7 @@ class RunCommands(QObject):
             "select_from", "select_to", "collapse", "copy", "paste", "export", "folder",
         )  # fmt: skip
         slots = {name: self._guarded(getattr(self, name)) for name in names}
-        slots["continue"] = self._guarded(lambda: self._start(self._chosen(), "continue"))
+        slots["continue"] = self._guarded(self.go_on)
         slots["restart"] = self._guarded(lambda: self._start(self._chosen(), "restart"))
         slots["import"] = self._guarded(self.import_workflow)
         return slots
@@ -138,6 +138,39 @@ class RunCommands(QObject):
         window.refresh()
         window.runs.select([str(made.id)])
         window.forms.open_run(made.id)
+
+    def go_on(self) -> None:
+        """Run the selected runs; for one that was ended early, offer what is left of it."""
+        chosen = self._chosen()
+        if len(chosen) != 1 or not self._offer_rest(chosen[0]):
+            self._start(chosen, "continue")
+
+    def _offer_rest(self, number: int) -> bool:
+        """A run that goes on from a finished one, with its form open; False if nothing is left."""
+        window, project = self._window, self._project
+        run = project.runs[number]
+        if run.status != "finished" or number in window.stale:
+            return False
+        protocol, params = project.protocol(run), project.params(run)
+        left = {}
+        for name in run.outputs.get("tomogram", {}) if protocol.ends_early(params) else ():
+            inputs = {port: project.item(source, name) for port, source in run.inputs.items()}
+            made = {"tomogram": project.item(Source(number, "tomogram"), name)}
+            if values := protocol.going_on(inputs, made, params):
+                left[name] = values
+        if not left:
+            return False
+        (more,) = project.duplicate([number])
+        sources = run.inputs | {"start": Source(number, "tomogram")}
+        more.inputs = {p: replace(source, series=tuple(left)) for p, source in sources.items()}
+        more.params |= max(left.values(), key=lambda values: tuple(values.values()))
+        more.label = f"{run.label}, going on"
+        project.save(more)
+        window.refresh()
+        window.runs.select([str(more.id)])
+        window.forms.open_run(more.id)
+        window.say(f"{run.label} was ended early: execute this to go on from its tomogram")
+        return True
 
     def _start(self, numbers: list[int], mode: Mode) -> None:
         for number in self._in_order(numbers):

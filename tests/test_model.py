@@ -15,6 +15,7 @@ from tiltwright.engine.geometry.transform import apply, identity
 from tiltwright.engine.model.alignment import Alignment, Fit
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
 from tiltwright.engine.model.files import (
+    read_beads,
     read_fit,
     read_model,
     read_transforms,
@@ -173,9 +174,8 @@ def test_a_fit_is_what_its_files_hold(tmp_path, size):
             "mean_residual_px", "weighted_mean_px", "leave_one_out_px", "variables", "candidates",
         )
     }  # fmt: skip
-    again = read_fit(
-        tmp_path / "s.xyz", tmp_path / "s_residuals.csv", series, 6, model.surface, numbers
-    )
+    beads = read_beads(tmp_path / "s.xyz", series, model.surface)
+    again = read_fit(beads, tmp_path / "s_residuals.csv", series, numbers)
     for name in ("xyz", "surface", "residual_px", "weight", "loo_px", "sd"):
         assert np.array_equal(getattr(again, name), getattr(fit, name), equal_nan=True), name
     assert again.per_view_px() == pytest.approx(fit.per_view_px(), nan_ok=True)

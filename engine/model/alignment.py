@@ -18,8 +18,8 @@ MATRIX_DECIMALS, SHIFT_DECIMALS, ANGLE_DECIMALS = 7, 4, 4
 
 
 @dataclass(frozen=True)
-class Fit:
-    """How the beads fit a fiducial alignment.
+class Beads:
+    """Where the beads lie in the specimen.
 
     Attributes
     ----------
@@ -27,6 +27,26 @@ class Fit:
         Raw pixels about the centre of the aligned specimen; NaN for a bead not solved.
     surface : (n_tracks,) int64
         0 bottom, 1 top, -1 not solved.
+    """
+
+    xyz: Floats
+    surface: Ints
+
+    def __post_init__(self) -> None:
+        """Round to what the files hold, so that reading them back changes nothing."""
+        for name, decimals in _FIT_DECIMALS.items():
+            if hasattr(self, name):
+                array = np.round(np.array(getattr(self, name), np.float64), decimals)
+                array.flags.writeable = False
+                object.__setattr__(self, name, array)
+
+
+@dataclass(frozen=True)
+class Fit(Beads):
+    """How the beads fit a fiducial alignment.
+
+    Attributes
+    ----------
     residual_px : (n_tracks, n_views, 2)
         Predicted minus measured, NaN at gaps.
     weight, loo_px, sd : (n_tracks, n_views)
@@ -37,8 +57,6 @@ class Fit:
         What the automatic choice compared.
     """
 
-    xyz: Floats
-    surface: Ints
     residual_px: Floats
     weight: Floats
     loo_px: Floats
@@ -48,13 +66,6 @@ class Fit:
     leave_one_out_px: float
     variables: str = ""
     candidates: tuple[tuple[str, float, int], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Round to what the files hold, so that reading them back changes nothing."""
-        for name, decimals in _FIT_DECIMALS.items():
-            array = np.round(np.array(getattr(self, name), np.float64), decimals)
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
 
     def per_view_px(self) -> Floats:
         """Mean residual of each view, ``(n_views,)``; NaN where nothing is measured."""
@@ -85,11 +96,13 @@ class Alignment:
         Tilt of the specimen about the x axis (``.xtilt``).
     kind : 'coarse', 'fiducial' or 'imported'
     fit : Fit, optional
-        Only a fiducial alignment has one.
+        Only a fiducial alignment has one, and only together with the model that it speaks of.
     strength : (n_views,) float64, optional
         Height of the correlation peak of each view, in SD (coarse alignment only).
     valid : (n_views,) bool, read-only
         False for views that were excluded when it was made: their transform says nothing.
+    beads : Beads, optional
+        Those of the fit; they go on with the series when its fit does not.
     """
 
     transforms: Floats
@@ -99,6 +112,7 @@ class Alignment:
     fit: Fit | None = None
     strength: Floats | None = None
     valid: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    beads: Beads | None = None
 
     def __post_init__(self) -> None:
         """Round to what the files hold, so that reading them back changes nothing."""
@@ -109,6 +123,8 @@ class Alignment:
         valid = np.ones(len(tilt), np.bool_) if not len(self.valid) else self.valid.copy()
         xf[~valid] = identity(1)[0]
         xf.flags.writeable = tilt.flags.writeable = valid.flags.writeable = False
+        if self.fit is not None:
+            object.__setattr__(self, "beads", Beads(self.fit.xyz, self.fit.surface))
         object.__setattr__(self, "valid", valid)
         object.__setattr__(self, "transforms", xf)
         object.__setattr__(self, "tilt_deg", tilt)

@@ -35,7 +35,7 @@ from tiltwright.engine.io.text import (
     write_xf,
     write_xyz,
 )
-from tiltwright.engine.model.alignment import ANGLE_DECIMALS, Fit
+from tiltwright.engine.model.alignment import ANGLE_DECIMALS, Beads, Fit
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
 from tiltwright.engine.model.foreign import is_track, put_into
 from tiltwright.engine.model.tilt_series import TiltSeries
@@ -191,7 +191,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 def write_alignment(
     folder: Path, series: TiltSeries, model: FiducialModel | None = None
 ) -> list[Path]:
-    """Write ``.xf .tlt .xtilt``, and with a fit ``.xyz .resid _residuals.csv``.
+    """Write ``.xf .tlt .xtilt``, with beads ``.xyz``, and with a fit ``.resid _residuals.csv``.
 
     Views that were excluded get the identity, so that every file has a line per view.
     """
@@ -204,26 +204,26 @@ def write_alignment(
     if alignment.kind == "coarse":
         made.append(folder / f"{name}.prexg")
         write_xf(made[-1], alignment.transforms)
-    fit = alignment.fit
-    if fit is not None or alignment.x_tilt_deg:
+    fit, beads = alignment.fit, alignment.beads
+    if beads is not None or alignment.x_tilt_deg:
         made.append(folder / f"{name}.xtilt")
         x_tilt = np.full(series.n_views, alignment.x_tilt_deg)
         write_angles(made[-1], x_tilt, decimals=ANGLE_DECIMALS)
-    if fit is None:
+    if beads is None:
         return made
     positions = folder / f"{name}.xyz"
     made.append(positions)
     nx, ny = aligned_size(*series.size, series.axis_deg)
-    solved = np.flatnonzero(np.isfinite(fit.xyz).all(1))
+    solved = np.flatnonzero(np.isfinite(beads.xyz).all(1))
     corner = np.array([nx / 2, ny / 2, 0.0])
     write_xyz(
         positions,
         Positions(
-            fit.xyz[solved] + corner, series.pixel_size_a, (nx, ny),
+            beads.xyz[solved] + corner, series.pixel_size_a, (nx, ny),
             np.ones(len(solved), np.int64), solved + 1,
         ),
     )  # fmt: skip
-    if model is not None:
+    if fit is not None and model is not None:
         made += _write_residuals(folder, name, fit, model)
     return made
 
@@ -253,31 +253,35 @@ def read_transforms(
     return read_xf(xf, n_views), read_angles(tlt, n_views), tilt
 
 
-def read_fit(
-    xyz_file: Path,
-    table: Path,
-    series: TiltSeries,
-    n_tracks: int,
-    surface: npt.NDArray[np.int64],
-    numbers: Mapping[str, Any],
-) -> Fit:
-    """The fit of a fiducial alignment, from its ``.xyz`` and ``_residuals.csv``.
+def read_beads(xyz_file: Path, series: TiltSeries, surface: npt.NDArray[np.int64]) -> Beads:
+    """Positions of the beads, from ``.xyz``; ``surface`` ``(n_tracks,)`` is that of each.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or speaks of other beads.
+    """
+    nx, ny = aligned_size(*series.size, series.axis_deg)
+    positions = read_xyz(xyz_file)
+    which = positions.contours - 1
+    if len(which) and not (which.min() >= 0 and which.max() < len(surface)):
+        raise InputError(f"{xyz_file}: speaks of beads that the model does not have")
+    xyz = np.full((len(surface), 3), np.nan)
+    xyz[which] = positions.xyz_px - [nx / 2, ny / 2, 0.0]
+    return Beads(xyz, surface)
+
+
+def read_fit(beads: Beads, table: Path, series: TiltSeries, numbers: Mapping[str, Any]) -> Fit:
+    """The fit of a fiducial alignment, from its beads and ``_residuals.csv``.
 
     ``numbers`` are the other attributes of a :class:`Fit`: the means, and how they were chosen.
 
     Raises
     ------
     InputError
-        A file is missing, damaged, or speaks of other beads or views.
+        The file is missing, damaged, or speaks of other beads or views.
     """
-    nx, ny = aligned_size(*series.size, series.axis_deg)
-    positions = read_xyz(xyz_file)
-    which = positions.contours - 1
-    if len(which) and not (which.min() >= 0 and which.max() < n_tracks):
-        raise InputError(f"{xyz_file}: speaks of beads that the model does not have")
-    xyz = np.full((n_tracks, 3), np.nan)
-    xyz[which] = positions.xyz_px - [nx / 2, ny / 2, 0.0]
-    shape = (n_tracks, series.n_views)
+    shape = (len(beads.xyz), series.n_views)
     residual = np.full((*shape, 2), np.nan)
     weight, loo, sd = np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan)
     for row in _rows(table, _RESIDUALS):
@@ -287,4 +291,4 @@ def read_fit(
         residual[at] = float(row["residual_x"]), float(row["residual_y"])
         weight[at], sd[at] = float(row["weight"]), float(row["sd"])
         loo[at] = float(row["leave_one_out"])
-    return Fit(xyz, surface, residual, weight, loo, sd, **numbers)
+    return Fit(beads.xyz, beads.surface, residual, weight, loo, sd, **numbers)

@@ -23,6 +23,7 @@ from tiltwright.engine.model.alignment import Alignment
 from tiltwright.engine.model.ctf_table import CtfTable, read_table, write_table
 from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
 from tiltwright.engine.model.files import (
+    read_beads,
     read_fit,
     read_model,
     read_transforms,
@@ -65,7 +66,7 @@ def save_outputs(
     """Write the files of a step's outputs for one series; ``{port: record}``.
 
     The fit of an alignment speaks of the model that it was made with. A step that hands on the
-    alignment of its input hands on transforms and angles only.
+    alignment of its input hands on transforms, angles and the positions of the beads only.
 
     Raises
     ------
@@ -160,6 +161,8 @@ def _save_alignment(series: TiltSeries, model: FiducialModel | None, place: Plac
             "variables": fit.variables, "candidates": [list(c) for c in fit.candidates],
             "n_tracks": len(fit.xyz), "surface": fit.surface.tolist(),
         }  # fmt: skip
+    elif alignment.beads is not None:
+        record["beads"] = {"surface": alignment.beads.surface.tolist()}
     return record
 
 
@@ -245,18 +248,20 @@ def _with_alignment(series: TiltSeries, r: Mapping[str, Any], place: Place) -> T
     xf, tilt, x_tilt = read_transforms(
         files[".xf"], files[".tlt"], files.get(".xtilt"), series.n_views
     )
-    fit = None
-    if r["fit"] is not None:
-        numbers = dict(r["fit"])
-        surface = np.array(numbers.pop("surface"), np.int64)
-        n_tracks = numbers.pop("n_tracks")
+    fit = beads = None
+    known = r["fit"] or r.get("beads")
+    if known is not None:
+        beads = read_beads(files[".xyz"], series, np.array(known["surface"], np.int64))
+    if beads is not None and r["fit"] is not None:
+        unlike = ("surface", "n_tracks")
+        numbers = {key: value for key, value in r["fit"].items() if key not in unlike}
         numbers["candidates"] = tuple(tuple(c) for c in numbers["candidates"])
-        fit = read_fit(files[".xyz"], files["_residuals.csv"], series, n_tracks, surface, numbers)
+        fit = read_fit(beads, files["_residuals.csv"], series, numbers)
     strength = r["strength"]
     alignment = Alignment(
         xf, tilt, x_tilt, r["kind"], fit,
         None if strength is None else np.array(strength, np.float64),
-        np.array(r["valid"], np.bool_),
+        np.array(r["valid"], np.bool_), beads,
     )  # fmt: skip
     return replace(series, alignment=alignment)
 

@@ -102,12 +102,15 @@ class Port:
     aligned : bool
         Only tilt series with an alignment (``+ali``) fit.
     optional : bool
+    proposed : bool
+        Whether a new form may choose something for it.
     """
 
     kind: type
     label: str
     aligned: bool = False
     optional: bool = False
+    proposed: bool = True
 
 
 class Protocol:
@@ -139,7 +142,7 @@ class Protocol:
         """What the outputs will be, as far as it can be told before any work.
 
         Objects that do not exist yet are complete but for their data and files; an input or an
-        output of which nothing is known is missing.
+        output of which nothing is known is missing, an input that is not given may be None.
 
         Raises
         ------
@@ -157,6 +160,17 @@ class Protocol:
     def ends_early(cls, params: Any) -> bool:
         """Whether it can be told that what it has is enough (``Monitor.enough``)."""
         return False
+
+    @classmethod
+    def going_on(
+        cls, inputs: Mapping[str, Any], made: Mapping[str, Any], params: Any
+    ) -> dict[str, Any]:
+        """Parameters of a further step that does what was left when this one ended early.
+
+        It takes the output ``tomogram`` as its input ``start``. Empty when nothing is left of this
+        series.
+        """
+        return {}
 
     @classmethod
     def sources(cls, params: Any) -> dict[str, Path]:

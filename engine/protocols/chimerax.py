@@ -74,8 +74,9 @@ class ChimeraX(Protocol):
 
 def bead_voxels(series: TiltSeries, tomogram: Tomogram) -> npt.NDArray[np.float64] | None:
     """The alignment's beads in voxels of a tomogram, ``(n, 3)``; None when it has no beads."""
-    if series.alignment is None or series.alignment.fit is None:
+    if series.alignment is None or series.alignment.beads is None:
         return None
     scale = series.pixel_size_a / tomogram.pixel_size_a
-    voxels: npt.NDArray[np.float64] = series.alignment.fit.xyz * scale - np.array(tomogram.origin)
+    xyz = series.alignment.beads.xyz
+    voxels: npt.NDArray[np.float64] = xyz * scale - np.array(tomogram.origin)
     return voxels

@@ -137,8 +137,8 @@ class EraseFiducials(Protocol):
                 series.image_transforms(), alignment.tilt_deg, alignment.x_tilt_deg
             )
             used = used & alignment.valid
-            if alignment.fit is not None:
-                xyz = alignment.fit.xyz / series.binning
+            if alignment.beads is not None:
+                xyz = alignment.beads.xyz / series.binning
         sites = find_gold(
             series.images, diameter, used, geometry=geometry, xyz=xyz, light=params.light,
             monitor=context.monitor, threads=context.threads,

@@ -92,8 +92,9 @@ class ReconstructionIterative(TomogramMaking):
     inputs: ClassVar = {
         "tilt_series": SERIES,
         "ctf_table": CTF,
-        "start": Port(Tomogram, "Tomogram to continue from", optional=True),
-        "mask": Port(Tomogram, "Mask", optional=True),
+        "start": Port(Tomogram, "Tomogram to continue from", optional=True, proposed=False),
+        # That of the membranes would leave nothing else.
+        "mask": Port(Tomogram, "Mask", optional=True, proposed=False),
     }
 
     class Params(OutputParams, CtfParams, SizeParams, MethodParams):
@@ -121,6 +122,24 @@ class ReconstructionIterative(TomogramMaking):
     def ends_early(cls, params: Any) -> bool:
         """SIRT and SART have a tomogram after each iteration."""
         return params.method in ("sirt", "sart")
+
+    @classmethod
+    def going_on(
+        cls, inputs: Mapping[str, Any], made: Mapping[str, Any], params: Any
+    ) -> dict[str, Any]:
+        """So many iterations as were planned and not done; halves have nothing to continue from."""
+        if not cls.ends_early(params) or params.halves:
+            return {}
+        start = inputs.get("start")
+        before = 0 if start is None else _labels(start)[1]
+        name = "iterations" if params.method == "sirt" else "sart_iterations"
+        left = before + getattr(params, name) - _labels(made["tomogram"])[1]
+        return {name: left} if left > 0 else {}
+
+    @classmethod
+    def corrects(cls, params: Any) -> bool:
+        """Only back-projection does."""
+        return params.method == "wbp" and super().corrects(params)
 
     @classmethod
     def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
@@ -249,7 +268,13 @@ def stored(tomogram: Tomogram) -> Start:
     """A tomogram with the scaling and the number of iterations that its labels state."""
     from tiltwright.engine.recon.iterate import Start
 
+    scaling, iterations = _labels(tomogram)
+    return Start(tomogram.data, *scaling, iterations)
+
+
+def _labels(tomogram: Tomogram) -> tuple[tuple[float, float], int]:
+    """Scale and offset, and the number of iterations."""
     text = "\n".join(read_header(tomogram.path).labels)
     scaled, done = _SCALED.search(text), _DONE.search(text)
-    scale, offset = (float(scaled[2]), float(scaled[1])) if scaled else (1.0, 0.0)
-    return Start(tomogram.data, scale, offset, int(done[1]) if done else 0)
+    scaling = (float(scaled[2]), float(scaled[1])) if scaled else (1.0, 0.0)
+    return scaling, int(done[1]) if done else 0

@@ -17,7 +17,7 @@ from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
 from tiltwright.engine.progress import Monitor
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
-from tiltwright.engine.protocols.ctf_views import CtfViews, Hand, hand_parameter
+from tiltwright.engine.protocols.ctf_views import CtfViews, Hand, hand_parameter, rows_of
 
 if TYPE_CHECKING:
     from tiltwright.engine.recon.output import Reconstruction
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tiltwright.engine.recon.wbp import Weighting
 
 CtfMethod = Literal["off", "flip", "multiply", "wiener"]
+_CTF_TITLE = "CTF correction in 3-D"
 SERIES = Port(TiltSeries, "Aligned tilt series", aligned=True)
 CTF = Port(CtfTable, "CTF, for a correction in 3-D", optional=True)
 TOMOGRAMS: Mapping[str, Port] = {
@@ -60,7 +61,7 @@ class SizeParams(base.Parameters):
 def ctf_parameter(**more: Any) -> Any:
     """Whether, and how, the CTF is corrected in 3-D."""
     return parameter(
-        "off", label="CTF correction in 3-D", **more,
+        "off", label=_CTF_TITLE, **more,
         help="Reconstruct the specimen in slabs, each from views corrected for the defocus at its "
         "height; for thick specimens. Needs the CTF of a series that is not corrected yet. Flip "
         "the phases, multiply by the CTF, or a Wiener filter.",
@@ -110,9 +111,16 @@ class TomogramMaking(Protocol):
         return TOMOGRAMS if params.halves else {"tomogram": TOMOGRAMS["tomogram"]}
 
     @classmethod
+    def corrects(cls, params: Any) -> bool:
+        """Whether the CTF is corrected in 3-D."""
+        return bool(params.ctf != "off")
+
+    @classmethod
     def foresee(cls, inputs: Mapping[str, Any], params: Any) -> dict[str, Any]:
         """Tomograms of this size; their files are not there yet."""
         series: TiltSeries = inputs["tilt_series"]
+        if cls.corrects(params):
+            check_ctf(series, inputs)
         frame = series.frame
         nx, ny = aligned_size(frame.nx_binned, frame.ny_binned, series.axis_deg)
         shape = (params.thickness, ny, params.width or nx)
@@ -149,6 +157,26 @@ def origin_of(request: Request) -> tuple[float, float, float]:
     return -(nx - 1) / 2 - request.shift_x, -(ny - 1) / 2, -(nz - 1) / 2 - request.shift_z
 
 
+def check_ctf(series: TiltSeries, inputs: Mapping[str, Any]) -> None:
+    """Raise :class:`InputError` unless ``series`` can be corrected in 3-D with its table.
+
+    A table that is missing in ``inputs`` is not known yet; None says that there is none.
+    """
+    if series.ctf_corrected:
+        raise InputError(
+            f"{_CTF_TITLE}: {series.name} is corrected already; take the series before that, or "
+            f"set {_CTF_TITLE} to off"
+        )
+    if "ctf_table" not in inputs:
+        return
+    if inputs["ctf_table"] is None:
+        raise InputError(
+            f"{_CTF_TITLE}: the CTF of {series.name} is not given; choose it as an input, or set "
+            f"{_CTF_TITLE} to off"
+        )
+    rows_of(_CTF_TITLE, series, inputs["ctf_table"])
+
+
 def corrected_views(
     series: TiltSeries, table: CtfTable | None, params: Any, context: Context
 ) -> CtfViews | None:
@@ -163,19 +191,10 @@ def corrected_views(
         if table is not None and not series.ctf_corrected:
             context.note("the CTF is not corrected: CTF correction in 3-D is off")
         return None
-    title = "CTF correction in 3-D"
-    if series.ctf_corrected:
-        raise InputError(
-            f"{title}: {series.name} is corrected already; take the series before that, or set "
-            f"{title} to off"
-        )
-    if table is None:
-        raise InputError(
-            f"{title}: the CTF of {series.name} is not given; choose it as an input, or set "
-            f"{title} to off"
-        )
+    check_ctf(series, {"ctf_table": table})
+    assert table is not None
     # What turns the tomogram turns its slabs.
-    return CtfViews.of(title, series, table, params.hand, params.angle_offset_deg, context)
+    return CtfViews.of(_CTF_TITLE, series, table, params.hand, params.angle_offset_deg, context)
 
 
 def back_projected(

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from PyQt6.QtCore import Qt
+from PyQt6.QtWidgets import QToolBar
 from window_parts import SMALL, Person, build_chain
 
 from tiltwright.app import jobs as jobs_module
@@ -140,6 +141,7 @@ def test_stop_and_keep_ends_the_series_at_hand_with_what_it_has(opened, qtbot):
     number = window.project.add(
         "reconstruction-iterative", values, {"tilt_series": Source(5, "tilt_series")}
     ).id
+    window.resize(1280, 800)
     window.refresh()
     opened.select(number)
     assert not action.isVisible()
@@ -152,17 +154,42 @@ def test_stop_and_keep_ends_the_series_at_hand_with_what_it_has(opened, qtbot):
         window.refresh()
         assert action.isVisible()
         assert action.isEnabled()
+        # What comes and goes leaves room for what stays.
+        tools = window.findChild(QToolBar, "Tools")
+        search = tools.widgetForAction(window.menus.find)
+        assert search.geometry().right() <= tools.width() <= 1280
+        assert not tools.widgetForAction(action).visibleRegion().isEmpty()
+        assert not search.visibleRegion().isEmpty()
         opened.key(Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
     opened.wait()
     run = window.project.runs[number]
     assert run.status == "finished"
+    kept = {}
     for name in ("s1", "s2"):
         assert " of 1000 SIRT iterations" in run.notes[name][0]
         tomogram = window.project.item(Source(number, "tomogram"), name)
         assert 1 <= stored(tomogram).iterations < 1000
+        kept[name] = tomogram
     log = (window.project.folder_of(run) / "log.txt").read_text()
     assert log.count("ended early, as asked for") == 2
     assert not action.isVisible()
+    # To go on is offered: a run of what is left, from the tomogram as it was kept.
+    opened.select(number)
+    opened.key(Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+    form = window.workspace.currentWidget()
+    least = min(stored(tomogram).iterations for tomogram in kept.values())
+    assert form.parameters.values().iterations == 1000 - least
+    assert form.pickers["start"].ident() == f"{number}.tomogram"
+    opened.write(form, "iterations", "2")
+    further = opened.execute(form)
+    for name in kept:
+        tomogram = window.project.item(Source(further, "tomogram"), name)
+        assert stored(tomogram).iterations == stored(kept[name]).iterations + 2
+    # Nothing is left of that: it is kept as it is.
+    opened.select(further)
+    opened.key(Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+    opened.wait()
+    assert max(window.project.runs) == further
     # The others of the family and other steps have nothing to keep midway.
     window.jobs.start(6, "restart")
     assert not window.jobs.can_end_early(6)

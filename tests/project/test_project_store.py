@@ -131,6 +131,10 @@ def test_an_alignment_that_is_handed_on_leaves_its_fit_behind(opened):
         record = save_outputs(outputs, {"tilt_series": made}, place)
         again = load(record["tilt_series"], place)
         assert again.alignment.fit is None
+        same(again.alignment.beads, made.alignment.beads)
+        # And through the next step that hands it on.
+        once_more = save_outputs({"tilt_series": again}, {"tilt_series": again}, place)
+        same(load(once_more["tilt_series"], place).alignment.beads, made.alignment.beads)
         assert np.array_equal(again.alignment.transforms, made.alignment.transforms)
         assert again.alignment.x_tilt_deg == made.alignment.x_tilt_deg
 

@@ -96,7 +96,7 @@ class ProtocolForm(QWidget):
         super().__init__(parent)
         settings = settings or RunSettings()
         self._estimate = estimate
-        self._read_only = read_only
+        self._read_only, self._foreseen = read_only, ""
         self.parameters = ParameterForm(params_class, values)
         self.pickers = {choice.name: InputPicker(choice) for choice in inputs}
         self.wait_for = WaitForButton(runs)
@@ -260,6 +260,11 @@ class ProtocolForm(QWidget):
         """Whether anything differs from what the form opened with."""
         return self._fingerprint() != self._opened_as
 
+    def show_foreseen(self, reason: str) -> None:
+        """Say why the run would fail; it can still be executed, for its inputs may change."""
+        self._foreseen = reason
+        self.problem.set_reason(self._read_only or self._problem() or reason)
+
     def add_button(self, button: QPushButton) -> None:
         """Put another button before those at the foot."""
         self._buttons.insertWidget(1, button)
@@ -289,7 +294,7 @@ class ProtocolForm(QWidget):
     def _changed(self) -> None:
         problem = self._read_only or self._problem()
         valid = self.parameters.is_valid()
-        self.problem.set_reason(problem)
+        self.problem.set_reason(problem or self._foreseen)
         self.save_button.setEnabled(valid and not self._read_only)
         self.execute_button.setEnabled(not problem)
         text = self._estimate(self.state()) if self._estimate and valid and not problem else ""

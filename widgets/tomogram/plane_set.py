@@ -57,10 +57,10 @@ class Beads:
     @classmethod
     def of_series(cls, series: TiltSeries, diameter_nm: float) -> Beads | None:
         """The beads of a fiducial alignment; ``None`` without one."""
-        fit = series.alignment.fit if series.alignment is not None else None
-        if fit is None:
+        beads = series.alignment.beads if series.alignment is not None else None
+        if beads is None:
             return None
-        return cls(fit.xyz * series.pixel_size_a / 10, fit.surface, diameter_nm)
+        return cls(beads.xyz * series.pixel_size_a / 10, beads.surface, diameter_nm)
 
 
 class PlaneSet(QWidget):
