@@ -217,9 +217,6 @@ class EditorWindow(QWidget):
     def _model_changed(self, change: Any) -> None:
         self._model_timer.start()
         self.layout_.show_modified()
-        if self._problem and self.session.live is None:
-            # There may be enough beads by now; why not, has been said.
-            self.session.choose()
 
     def _failed(self, text: str) -> None:
         words = _without_kind(text)
@@ -227,7 +224,8 @@ class EditorWindow(QWidget):
             self.say(words)
 
     def _lane_failed(self, key: object, text: str) -> None:
-        if isinstance(key, tuple) and key[1:] == ("choose",):
+        first = self.session.live is None
+        if first and isinstance(key, tuple) and key[1:] == ("choose",):
             self._problem = _without_kind(text)
             self.numbers.show_problem(self._problem)
 
@@ -243,8 +241,9 @@ class EditorWindow(QWidget):
         session = self.session
         if session.snapshot is not None:
             self.numbers.show_snapshot(
-                session.snapshot, session.before_edit, session.opening, session.first
-            )
+                session.snapshot, session.before_edit, session.opening, session.first,
+                anew=session.n_choices > 1,
+            )  # fmt: skip
             now, before = session.snapshot, session.before_edit
             self.layout_.show_change(
                 now.mean_residual_px - before.mean_px,
