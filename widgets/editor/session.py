@@ -228,12 +228,9 @@ class Session(QObject):
         if self._chosen_at is None:
             return
         now = Size.of(self._model, self.series.used)
-        if self.live is None:
-            # Too few beads, then; one more point may make them enough.
-            anew = now != self._chosen_at
-        else:
-            anew = self._chosen_at.outgrown_by(now)
-        if anew:
+        # Where there were too few beads, one more point may make them enough.
+        retry = self.live is None and now != self._chosen_at
+        if retry or self._chosen_at.outgrown_by(now):
             self._choose(True)
 
     def _have_choice(self, live: LiveAlignment, grown: str) -> None:
