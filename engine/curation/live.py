@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,14 +37,14 @@ class Snapshot:
     ----------
     model : FiducialModel
     used : (n_views,) bool
+    tilt_deg : (n_views,)
+        Nominal, as the solve was given them.
     residual_px : (n_tracks, n_views, 2)
         Predicted minus measured, NaN where nothing was measured or the view is not used.
     loo_px, sd, weight : (n_tracks, n_views)
         Leave-one-out distances, residuals in standard deviations, robust weights.
     predicted_px : (n_tracks, n_views, 2)
         Where each bead must be; NaN for a bead with fewer than two points.
-    covariance_px2 : (n_tracks, n_views, 2, 2)
-        Of the predicted positions; NaN where nothing of the view or the bead was solved.
     xyz : (n_tracks, 3), surface : (n_tracks,)
         Of the levelled specimen, raw pixels; 0 bottom, 1 top, -1 not solved.
     geometry : ViewGeometry
@@ -58,12 +59,12 @@ class Snapshot:
 
     model: FiducialModel
     used: Bools
+    tilt_deg: Floats
     residual_px: Floats
     loo_px: Floats
     sd: Floats
     weight: Floats
     predicted_px: Floats
-    covariance_px2: Floats
     xyz: Floats
     surface: npt.NDArray[np.int64]
     geometry: ViewGeometry
@@ -76,6 +77,22 @@ class Snapshot:
     solved: bool = True
     problem: str = ""
     seconds: float = 0.0
+
+    @cached_property
+    def covariance_px2(self) -> Floats:
+        """Covariance of the predicted positions, ``(n_tracks, n_views, 2, 2)``.
+
+        NaN where nothing of the view or the bead was solved. Computed when first asked for: it
+        takes a quarter of a solve, and most edits need it not at all or later.
+        """
+        from tiltwright.engine.solve.uncertainty import prediction_covariance
+
+        if not np.isfinite(self.solution.xyz).any():
+            return np.full((*self.model.flag.shape, 2, 2), np.nan)
+        return prediction_covariance(
+            self.solution, _measured(self.model, self.used), self.tilt_deg,
+            used_views=self.used, sigma_px=self.model.sigma_px,
+        )  # fmt: skip
 
     @property
     def length_px(self) -> Floats:
@@ -284,18 +301,11 @@ def _measured(model: FiducialModel, used: Bools) -> Floats:
 def _snapshot(
     series: TiltSeries, model: FiducialModel, solution: Solution, level: _Level
 ) -> Snapshot:
-    from tiltwright.engine.solve.uncertainty import prediction_covariance
-
-    tracks = _measured(model, series.used)
-    covariance = np.full((*model.flag.shape, 2, 2), np.nan)
-    if np.isfinite(solution.xyz).any():
-        covariance = prediction_covariance(
-            solution, tracks, series.tilt_deg, used_views=series.used, sigma_px=model.sigma_px
-        )
     geometry, xyz, surface = level(solution)
     return Snapshot(
-        model, series.used, solution.residual_px, solution.loo_px, solution.sd, solution.weight,
-        solution.geometry.project(solution.xyz), covariance, xyz, surface, geometry,
+        model, series.used, series.tilt_deg,
+        solution.residual_px, solution.loo_px, solution.sd, solution.weight,
+        solution.geometry.project(solution.xyz), xyz, surface, geometry,
         solution.mean_residual_px, solution.weighted_mean_px, solution.leave_one_out_px,
         solution.sigma_px, solution, describe(solution.variables),
     )  # fmt: skip

@@ -126,6 +126,16 @@ class Effect:
     leave_one_out_change_px: float
     mean_residual_change_px: float
 
+    @property
+    def gain_px(self) -> float:
+        """The larger of the two gains; NaN when nothing could be solved.
+
+        The leave-one-out error is robust: a point far away is not in it, and mending that one is
+        seen in the mean residual alone.
+        """
+        gains = [-self.leave_one_out_change_px, -self.mean_residual_change_px]
+        return max((gain for gain in gains if np.isfinite(gain)), default=np.nan)
+
 
 def predicted_effect(edit: Edit, live: LiveAlignment, snapshot: Snapshot) -> Effect:
     """Solve with the edit on trial.

@@ -105,7 +105,8 @@ class FiducialModel:
     @property
     def measured(self) -> npt.NDArray[np.bool_]:
         """``(n_tracks, n_views)``: a point that was seen, not only filled in."""
-        return np.isin(self.flag, (Flag.MEASURED, Flag.EDITED))
+        seen: npt.NDArray[np.bool_] = (self.flag == Flag.MEASURED) | (self.flag == Flag.EDITED)
+        return seen
 
     @property
     def n_points(self) -> int:

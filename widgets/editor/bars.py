@@ -11,6 +11,7 @@ from PyQt6.QtWidgets import QSizePolicy, QToolTip, QWidget
 from tiltwright.widgets.theme import colours, is_dark
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 _TITLE_PX = 15
 
 
@@ -39,7 +40,7 @@ class Bars(QWidget):
         self._values: Floats = np.zeros(0)
         self._before: Floats = np.zeros(0)
         self._marked = -1
-        self._top = 1.0
+        self._top, self._typical = 1.0, 0.0
 
     def sizeHint(self) -> QSize:
         """Wide and low."""
@@ -56,8 +57,9 @@ class Bars(QWidget):
         self._before = before if before is not None and len(before) == len(values) else np.zeros(0)
         finite = values[np.isfinite(values)]
         # One wild bar must not flatten the others.
-        usual = 3.0 * float(np.median(finite)) if len(finite) else 1.0
-        self._top = max(min(usual, float(finite.max())) if len(finite) else 1.0, 1e-6)
+        self._typical = float(np.median(finite)) if len(finite) else 0.0
+        most = min(3.0 * self._typical, float(finite.max())) if len(finite) else 1.0
+        self._top = max(most, 1e-6)
         self.update()
 
     def set_marked(self, index: int) -> None:
@@ -83,32 +85,39 @@ class Bars(QWidget):
         n = len(self._values)
         step = self.width() / max(1, n)
         floor, high = self.height() - 2.0, self.height() - _TITLE_PX - 4.0
-        typical = float(np.nanmedian(self._values)) if np.isfinite(self._values).any() else 0.0
-        for k, value in enumerate(self._values.tolist()):
-            if k == self._marked:
-                painter.fillRect(QRectF(k * step, _TITLE_PX, step, floor), QColor(c.raised))
-            if not np.isfinite(value):
-                continue
-            tall = min(value / self._top, 1.0) * high
-            colour = c.residual if value > 2 * typical else c.accent
-            if k == self._marked:
-                colour = c.current if is_dark() else c.running
-            inner = QRectF(k * step + 0.1 * step, floor - tall, max(1.0, 0.8 * step), tall)
-            painter.fillRect(inner, QColor(colour))
-            if value > self._top:
-                # A cut bar says so by its shape.
-                notch = QRectF(inner.left(), floor - high + 3, inner.width(), 2)
-                painter.fillRect(notch, QColor(c.base))
-            if len(self._before) and np.isfinite(self._before[k]):
-                was = floor - min(self._before[k] / self._top, 1.0) * high
-                painter.fillRect(QRectF(inner.left(), was - 1, inner.width(), 2), QColor(c.muted))
+        if 0 <= self._marked < n:
+            marked = QRectF(self._marked * step, _TITLE_PX, step, floor)
+            painter.fillRect(marked, QColor(c.raised))
+        known = np.isfinite(self._values)
+        here = np.arange(n) == self._marked
+        with np.errstate(invalid="ignore"):
+            cut, large = self._values > self._top, self._values > 2 * self._typical
+        tall = np.minimum(np.nan_to_num(self._values) / self._top, 1.0) * high
+        left, wide = np.arange(n) * step + 0.1 * step, max(1.0, 0.8 * step)
+
+        def fill(which: Bools, colour: str, top: Floats, tall: Floats) -> None:
+            """Bars of one colour at once: one by one they take five times as long."""
+            painter.setBrush(QColor(colour))
+            rows = np.stack([left, top, np.full(n, wide), tall], 1)[which].tolist()
+            painter.drawRects([QRectF(*row) for row in rows])
+
+        painter.setPen(Qt.PenStyle.NoPen)
+        thin = np.full(n, 2.0)
+        fill(known & ~large & ~here, c.accent, floor - tall, tall)
+        fill(known & large & ~here, c.residual, floor - tall, tall)
+        fill(known & here, c.current if is_dark() else c.running, floor - tall, tall)
+        # A cut bar says so by its shape.
+        fill(known & cut, c.base, np.full(n, floor - high + 3), thin)
+        if len(self._before):
+            was = np.minimum(np.nan_to_num(self._before) / self._top, 1.0) * high
+            fill(known & np.isfinite(self._before), c.muted, floor - was - 1, thin)
         painter.setPen(QColor(c.muted))
         font = painter.font()
         font.setPointSizeF(max(7.0, font.pointSizeF() * 0.85))
         painter.setFont(font)
         painter.drawText(QRectF(4, 0, self.width() - 8, _TITLE_PX), self._title)
         right = Qt.AlignmentFlag.AlignRight
-        if n and np.isfinite(self._values).any():
+        if known.any():
             worst = int(np.nanargmax(self._values))
             words = f"worst: {self._what} {worst + 1}, {self._values[worst]:.3f} px"
             painter.drawText(QRectF(4, 0, self.width() - 8, _TITLE_PX), right, words)

@@ -183,7 +183,7 @@ class Followers(QObject):
 
         def done(effect: Any) -> None:
             if session.model is snapshot.model:
-                self.worklist.set_effect(item.key, -effect.leave_one_out_change_px)
+                self.worklist.set_effect(item.key, effect)
 
         session.slow_lane.request((id(self), "effect"), work, done, later=True)
 

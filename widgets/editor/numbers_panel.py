@@ -50,7 +50,6 @@ class NumbersPanel(QWidget):
             follow_theme(value, lambda c: f"font-size: 15pt; font-weight: 600; color: {c.text};")
             last, total = QLabel("", self), QLabel("", self)
             last.setToolTip("Change by the last edit")
-            total.setToolTip("Change since the editor was opened")
             grid.addWidget(QLabel(words, self), 0, 2 * k)
             grid.addWidget(value, 1, 2 * k)
             grid.addWidget(last, 0, 2 * k + 1)
@@ -88,15 +87,24 @@ class NumbersPanel(QWidget):
         before: Numbers,
         opening: Numbers,
         first: Snapshot | None,
+        *,
+        anew: bool = False,
     ) -> None:
-        """Show a solution; ``before`` is that before the last edit."""
+        """Show a solution.
+
+        ``before`` is that before the last edit, ``opening`` and ``first`` are what changes are
+        counted from: the model as it was opened, or when the variables were chosen ``anew``.
+        """
+        words = " since chosen anew" if anew else " in all"
+        tip = "the variables were chosen anew" if anew else "the editor was opened"
         for name, value, last, total in (
             ("mean", snapshot.mean_residual_px, before.mean_px, opening.mean_px),
             ("loo", snapshot.leave_one_out_px, before.leave_one_out_px, opening.leave_one_out_px),
         ):
             self.values[name].setText(f"{value:.3f} px" if math.isfinite(value) else "–")
             _show_change(self.last[name], value - last, "")
-            _show_change(self.total[name], value - total, " in all")
+            _show_change(self.total[name], value - total, words)
+            self.total[name].setToolTip(f"Change since {tip}")
         same = first is not None and len(first.per_bead_px) == len(snapshot.per_bead_px)
         self.views.set_values(
             np.asarray(snapshot.per_view_px), first.per_view_px if first is not None else None
@@ -104,10 +112,10 @@ class NumbersPanel(QWidget):
         self.beads.set_values(
             np.asarray(snapshot.per_bead_px), first.per_bead_px if same and first else None
         )
-        words = f"solved in {1000 * snapshot.seconds:.0f} ms" if snapshot.solved else (
+        state = f"solved in {1000 * snapshot.seconds:.0f} ms" if snapshot.solved else (
             f"not solved: {snapshot.problem}"
         )  # fmt: skip
-        self.state.setText(words)
+        self.state.setText(state)
 
     def show_problem(self, words: str) -> None:
         """Why there are no numbers."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PyQt6.QtCore import QObject, pyqtSignal
 from PyQt6.QtGui import QUndoCommand, QUndoStack
 
+from tiltwright.engine.curation.growth import Size
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.widgets.editor import current as place
 from tiltwright.widgets.editor.current import Current
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from tiltwright.engine.model.edits import Change, Edit
     from tiltwright.engine.model.fiducial_model import FiducialModel
     from tiltwright.engine.model.tilt_series import TiltSeries
+
+
+_PAUSE_S = 0.2
+"""What is chosen for a model that has grown is chosen once nobody edits for so long."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,12 @@ class Session(QObject):
         For the message log.
     failed : (text)
         Something could not be done; for the message log too.
+
+    Attributes
+    ----------
+    opening, first
+        Numbers and snapshot that changes are counted from: of the model as it was opened, or as
+        it was when the variables were last chosen, the ``n_choices``-th time.
     """
 
     model_changed = pyqtSignal(object)
@@ -103,6 +114,8 @@ class Session(QObject):
         self.live: LiveAlignment | None = None
         self.opening, self.before_edit = Numbers(), Numbers()
         self.first: Snapshot | None = None
+        self.n_choices = 0
+        self._chosen_at: Size | None = None
         self._current = Current(model.n_views // 2)
         self._numbering, self._solved_numbering = 0, 0
         self._serial = count()
@@ -167,6 +180,7 @@ class Session(QObject):
         self.model_changed.emit(change)
         self.current_changed.emit()
         self.solve()
+        self._choose_if_grown()
 
     # ---- where one is --------------------------------------------------------------------------
 
@@ -189,7 +203,12 @@ class Session(QObject):
 
     def choose(self) -> None:
         """Choose variables and groups anew for the model as it is, then solve with them."""
+        self._choose(False)
+
+    def _choose(self, by_itself: bool) -> None:
         series, model, params = self.series, self._model, self._params
+        self._chosen_at = size = Size.of(model, series.used)
+        words = f"The model has grown to {size.beads} beads" if by_itself and self.live else ""
 
         def work() -> LiveAlignment:
             from tiltwright.engine.curation.live import LiveAlignment
@@ -199,13 +218,29 @@ class Session(QObject):
             warm_up(series.images)
             return LiveAlignment.choose(series, model, params)
 
-        self.slow_lane.request((id(self), "choose"), work, self._have_choice)
+        self.slow_lane.request(
+            (id(self), "choose"), work, lambda live: self._have_choice(live, words),
+            later=by_itself, rest_s=_PAUSE_S,
+        )  # fmt: skip
 
-    def _have_choice(self, live: LiveAlignment) -> None:
+    def _choose_if_grown(self) -> None:
+        """What was chosen with three beads is wrong for twenty."""
+        if self._chosen_at is None:
+            return
+        now = Size.of(self._model, self.series.used)
+        # Where there were too few beads, one more point may make them enough.
+        retry = self.live is None and now != self._chosen_at
+        if retry or self._chosen_at.outgrown_by(now):
+            self._choose(True)
+
+    def _have_choice(self, live: LiveAlignment, grown: str) -> None:
         self._aside.again()
         self.live = live
         self.first = live.first
         self.opening = self.before_edit = Numbers.of(live.first)
+        self.n_choices += 1
+        if grown:
+            self.said.emit(f"{grown}: variables chosen anew, changes count from here")
         self.said.emit(f"Alignment: {live.description}")
         if live.first.model is self._model:
             self._have_snapshot(live.first, self._numbering)

@@ -23,12 +23,13 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from tiltwright.widgets.editor.numbers_panel import change_words
 from tiltwright.widgets.editor.strip import grey_image
 from tiltwright.widgets.styled import ElidedLabel
 from tiltwright.widgets.theme import colours
 
 if TYPE_CHECKING:
-    from tiltwright.engine.curation.worklist import Item, Key
+    from tiltwright.engine.curation.worklist import Effect, Item, Key
     from tiltwright.engine.model.edits import Change
 
 THUMBNAIL_PX = 34
@@ -50,7 +51,7 @@ class _Items(QAbstractTableModel):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.items: list[Item] = []
-        self.effects: dict[Hashable, float] = {}
+        self.effects: dict[Hashable, Effect] = {}
         self._pictures: dict[Hashable, QPixmap] = {}
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
@@ -88,9 +89,9 @@ class _Items(QAbstractTableModel):
         if column == 3:
             return _view_words(item)
         if column == 4:
-            gain = self.effects.get(item.key, item.gain_px)
-            exact = item.key in self.effects
-            return f"{'' if exact else '≈ '}{gain:.4f}" if math.isfinite(gain) else ""
+            effect = self.effects.get(item.key)
+            gain = item.gain_px if effect is None else effect.gain_px
+            return f"{'≈ ' if effect is None else ''}{gain:.4f}" if math.isfinite(gain) else ""
         if column == 5:
             # Bead and view stand in the row already.
             return re.sub(r" of contour \d+, view \d+$", "", item.edit.label)
@@ -125,6 +126,20 @@ class _Items(QAbstractTableModel):
         self.beginResetModel()
         self.items = items
         self.endResetModel()
+
+
+def effect_words(effect: Effect) -> str:
+    """Both numbers' changes, the greater one first."""
+    both = [
+        (effect.mean_residual_change_px, "mean residual"),
+        (effect.leave_one_out_change_px, "leave-one-out"),
+    ]
+    said = [
+        f"{name} {change_words(change)[0]} px"
+        for change, name in sorted(both, key=lambda one: -abs(one[0]))
+        if math.isfinite(change)
+    ]
+    return ", ".join(said) or "nothing can be solved"
 
 
 def _kind_colour(kind: str) -> str:
@@ -253,12 +268,22 @@ class Worklist(QWidget):
         enabled = item is not None
         self.accept_button.setEnabled(enabled and item.edit is not None if item else False)
         self.reject_button.setEnabled(enabled)
-        self.reason.setText(item.reason if item is not None else "")
         self.reason.setVisible(item is not None)
+        self._say_reason()
 
-    def set_effect(self, key: Hashable, gain_px: float) -> None:
-        """The gain of an item by a trial solution."""
-        self.model.effects[key] = gain_px
+    def _say_reason(self) -> None:
+        """Why the current row is there, and what accepting it does to both numbers."""
+        item = self.current
+        words = item.reason if item is not None else ""
+        if item is not None and item.edit is not None:
+            effect = self.model.effects.get(item.key)
+            words += f"\nAccepted: {effect_words(effect) if effect is not None else '…'}"
+        self.reason.setText(words)
+
+    def set_effect(self, key: Hashable, effect: Effect) -> None:
+        """What accepting an item does, by a trial solution."""
+        self.model.effects[key] = effect
+        self._say_reason()
         for row, item in enumerate(self.model.items):
             if item.key == key:
                 cell = self.model.index(row, 4)
@@ -271,6 +296,7 @@ class Worklist(QWidget):
     def model_changed(self, change: Change) -> None:
         """The effects were those of another model; contours may have other numbers."""
         self.model.effects.clear()
+        self._say_reason()
         if change.renumbers:
             # Until the list is made anew its numbers are those of another model.
             self._outdated = True

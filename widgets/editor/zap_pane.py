@@ -10,6 +10,7 @@ import numpy as np
 from PyQt6.QtCore import QTimer, pyqtSignal
 from PyQt6.QtWidgets import QVBoxLayout, QWidget
 
+from tiltwright.widgets.editor.current import seen
 from tiltwright.widgets.editor.hand import Does, Mode
 from tiltwright.widgets.editor.marks import Scene, Shown, marks
 from tiltwright.widgets.editor.overlay_picture import OverlayPicture, overlay
@@ -146,7 +147,9 @@ class ZapPane(QWidget):
         if snapshot is None or not session.fits:
             return scene
         now, spread = session.current, float("nan")
-        if 0 <= now.contour < len(snapshot.covariance_px2) and self._view >= 0:
+        known = 0 <= now.contour < len(snapshot.xyz) and self._view >= 0
+        # Only said where there is no point.
+        if known and not seen(session.model, now.contour, self._view):
             spread = float(np.sqrt(np.trace(snapshot.covariance_px2[now.contour, self._view]) / 2))
         return replace(
             scene, residual_px=snapshot.residual_px, predicted=snapshot.predicted_px,

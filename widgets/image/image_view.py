@@ -156,6 +156,8 @@ class ImageView(QWidget):
 
     def set_detail(self, tile: Tile | None) -> None:
         """Lay a finer tile over the base one, until the next :meth:`set_tile`."""
+        if tile is None and self._detail is None:
+            return
         self._detail = Picture(tile) if tile is not None else None
         self.update()
 
