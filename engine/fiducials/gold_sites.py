@@ -23,6 +23,8 @@ _BEYOND_PX = 2.0
 """Nothing farther than this outside of a bead is ever taken for gold."""
 _DOUBTFUL_SCORE = 10.0
 """Score at which a detection that only one view has is as likely gold as not."""
+_NEAR = 0.35
+"""A detection so near to where a bead is expected, as a part of the diameter, is that bead."""
 _SMALL = 0.5
 """Beads of so much of the diameter are looked for when the others are out of the way."""
 _GOLDEN = 0.65
@@ -67,6 +69,7 @@ def find_gold(
     *,
     geometry: ViewGeometry | None = None,
     xyz: Floats | None = None,
+    residual_px: Floats | None = None,
     depth_px: float = 0.0,
     light: bool = False,
     monitor: Monitor = SILENT,
@@ -86,6 +89,10 @@ def find_gold(
         Of the views, in pixels of ``stack``; without it there are only detections.
     xyz : (n, 3), optional
         Beads of the alignment, pixels of ``stack``; rows that are NaN are left out.
+    residual_px : (n, n_views, 2), optional
+        Predicted minus measured places of these, pixels of ``stack``, NaN where not measured.
+        A detection does not move what was measured: the contrast transfer may have been corrected
+        since, and rings mislead it.
     depth_px : float
         Beads lie within this height; 0 is a sixth of the image's width.
 
@@ -102,7 +109,7 @@ def find_gold(
     found = detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
     found = [d if u else _NOTHING for d, u in zip(found, used, strict=True)]
     if geometry is None:
-        return [_sites(np.zeros((0, 2)), d, diameter_px) for d in found]
+        return [_sites(np.zeros((0, 2)), np.zeros(0, np.bool_), d, diameter_px) for d in found]
 
     views = np.flatnonzero(used)
     half = np.abs(middle) + diameter_px
@@ -119,17 +126,25 @@ def find_gold(
             return 0.4 * float(((np.abs(predicted) < half).all(1) & used).sum())
 
         more = discover(
-            free, geometry, views, max(3, min(5, len(views) // 2)), 0.35 * diameter_px,
+            free, geometry, views, max(3, min(5, len(views) // 2)), _NEAR * diameter_px,
             depth_px, wanted, monitor,
         )  # fmt: skip
         return np.array([place for _, place in more]).reshape(-1, 3)
 
-    beads = np.zeros((0, 3)) if xyz is None else xyz[np.isfinite(xyz).all(1)]
+    solved = np.zeros(0, np.bool_) if xyz is None else np.isfinite(xyz).all(1)
+    beads = np.zeros((0, 3)) if xyz is None else xyz[solved]
     beads = np.concatenate([beads, agreed(beads, found, depth_px or middle[0] / 3)])
     known = geometry.project(beads) + middle
+    fixed = np.zeros(known.shape[:2], np.bool_)
+    if residual_px is not None:
+        off = residual_px[solved]
+        fixed[: len(off)] = np.hypot(off[..., 0], off[..., 1]) < _NEAR * diameter_px
+        known[: len(off)] -= np.where(fixed[: len(off), :, None], off, 0)
     first = [
-        _sites(known[: len(known) * bool(used[v]), v], found[v], diameter_px) for v in range(n)
-    ]
+        _sites(known[:, v], fixed[:, v], found[v], diameter_px)
+        if used[v] else _sites(known[:0, v], fixed[:0, v], found[v], diameter_px)
+        for v in range(n)
+    ]  # fmt: skip
 
     small_px = _SMALL * diameter_px
     if small_px < 2:
@@ -155,7 +170,8 @@ def find_gold(
     depth = float(np.abs(beads[:, 2]).max(initial=0)) + diameter_px
     hidden = geometry.project(agreed(np.zeros((0, 3)), small, depth)) + middle
     for v in views:
-        at = _centred(hidden[:, v], small[v], diameter_px)[0]
+        free = np.zeros(len(hidden), np.bool_)
+        at = _centred(hidden[:, v], free, small[v], diameter_px)[0]
         first[v] = first[v].with_more(at, small_px)
     return first
 
@@ -166,22 +182,27 @@ def _apart(a: Floats, b: Floats) -> Floats:
 
 
 def _centred(
-    known: Floats, detections: Detections, diameter_px: float
+    known: Floats, fixed: npt.NDArray[np.bool_], detections: Detections, diameter_px: float
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Where the ``known`` beads of a view are seen, and which detections are none of them."""
+    """Where the ``known`` beads of a view are seen, and which detections are none of them.
+
+    Those that are ``fixed`` stay.
+    """
     xy, lone = known.copy(), np.ones(len(detections.xy), np.bool_)
     if len(known) and len(lone):
         away = _apart(known, detections.xy)
         nearest = away.argmin(1)
-        seen = away[np.arange(len(known)), nearest] < 0.35 * diameter_px
+        seen = ~fixed & (away[np.arange(len(known)), nearest] < _NEAR * diameter_px)
         xy[seen] = detections.xy[nearest[seen]]
         lone = away.min(0) > 0.5 * diameter_px
     return xy, lone
 
 
-def _sites(known: Floats, detections: Detections, diameter_px: float) -> GoldSites:
+def _sites(
+    known: Floats, fixed: npt.NDArray[np.bool_], detections: Detections, diameter_px: float
+) -> GoldSites:
     """Beads of one view: those known in space, where they are seen, and the rest of what is."""
-    xy, lone = _centred(known, detections, diameter_px)
+    xy, lone = _centred(known, fixed, detections, diameter_px)
     score = detections.score[lone]
     confidence = np.concatenate([np.ones(len(xy)), score / (score + _DOUBTFUL_SCORE)])
     xy = np.concatenate([xy, detections.xy[lone]])
