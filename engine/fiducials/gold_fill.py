@@ -72,9 +72,11 @@ def fill_gold(
     side = window_px(2 * diameter_px)
     data = native.astype(np.float64)
     holes = _holes(data, mask, diameter_px, side // 2 - 2 * _RING_PX)
+    covered = data.astype(np.float32)
     for hole in holes:
-        data[tuple(hole.at.T)] = hole.level
-    field = _Field(data.astype(np.float32), side, np.random.default_rng(seed))
+        data[tuple(hole.at.T)] = covered[tuple(hole.at.T)] = hole.level
+        covered[tuple(hole.fringe.T)] = hole.fringe_level
+    field = _Field(covered, (covered == native).mean(), side, np.random.default_rng(seed))
     field.fill(data, holes)
     values = data[mask]
     if out.dtype.kind in "iu":
@@ -92,15 +94,19 @@ class _Hole:
     ----------
     at, level : (n, 2), (n,)
         Pixels of the hole and the level of the view around it, sloping.
-    near, near_level, distance : (m, 2), (m,), (m,)
+    near, near_level, ring : (m, 2), (m,), (m,)
         Pixels beside it and how far they are from all holes; 0 in another one.
+    fringe, fringe_level : (k, 2), (k,)
+        All around it that its level does not come from.
     """
 
     at: npt.NDArray[np.int64]
     level: Floats
     near: npt.NDArray[np.int64]
     near_level: Floats
-    distance: Floats
+    ring: npt.NDArray[np.int64]
+    fringe: npt.NDArray[np.int64]
+    fringe_level: Floats
 
 
 def _holes(data: Floats, mask: Bools, diameter_px: float, block: int) -> list[_Hole]:
@@ -160,8 +166,11 @@ def _surroundings(
     near = near + first + np.array([b.start for b in box])
     middle, scale = (low + high - 1) / 2, float((high - low).max() / 2 + by)
     plane = _level((wide - middle) / scale, data[tuple(wide.T)])
-    levels = (plane[0] + (p - middle) / scale @ plane[1:] for p in (at, near))
-    return _Hole(at, next(levels), near, next(levels), away)
+    margin = inside & (distance > 0) & (distance <= fringe)
+    around = np.argwhere(margin) + first
+    levels = [plane[0] + (p - middle) / scale @ plane[1:] for p in (at, near, around)]
+    ring = np.minimum(away, _RING_PX).astype(np.int64)
+    return _Hole(at, levels[0], near, levels[1], ring, around, levels[2])
 
 
 def _level(at: Floats, values: Floats) -> Floats:
@@ -192,7 +201,8 @@ def _lags(covariance, a, b):  # type: ignore[no-untyped-def]
 class _Field:
     """Noise with the power spectrum of one view, the same field for all of its holes."""
 
-    def __init__(self, covered: Image, side: int, rng: np.random.Generator) -> None:
+    def __init__(self, covered: Image, part: float, side: int, rng: np.random.Generator) -> None:
+        """Measure ``covered`` (ny, nx), of which only a part has noise."""
         from scipy import fft
 
         self.noise = noise_model(covered)
@@ -200,6 +210,7 @@ class _Field:
         none = np.zeros((0, 2)), np.zeros(0)
         power = background_power(even, *none, ball_template(4.0), side).astype(np.float64)
         power[0, 0] = max(power[0, 1], power[1, 0])
+        power /= part
         self.covariance = np.fft.irfft2(power, (side, side))
         self.level = max(self.noise[0] + self.noise[1] * float(covered.mean()), 1e-12)
         # the field's period is the view, not the square of the spectrum
@@ -213,16 +224,15 @@ class _Field:
     def fill(self, data: Floats, holes: list[_Hole]) -> None:
         """Fill the holes of ``data`` (ny, nx), which hold their level, one after the other."""
         sd = [self._sd(float(hole.level.mean())) for hole in holes]
-        fringe, doubt = self._fringe(data, holes, sd)
-        for hole, one in zip(holes, sd, strict=True):
+        fringes, doubt = self._fringes(data, holes, sd)
+        for hole, one, fringe in zip(holes, sd, fringes, strict=True):
             at, near = tuple(hole.at.T), tuple(hole.near.T)
             here = self.values[at].astype(np.float64)
             if len(hole.near):
-                ring = np.minimum(hole.distance, _RING_PX).astype(int)
-                seen = (data[near] - hole.near_level) / one - fringe[ring]
+                seen = (data[near] - hole.near_level) / one - fringe[hole.ring]
                 among = _lags(self.covariance, hole.near, hole.near)
                 among[np.diag_indices_from(among)] *= _NUGGET
-                among[np.diag_indices_from(among)] += doubt[ring]
+                among[np.diag_indices_from(among)] += doubt[hole.ring]
                 unlike = np.linalg.solve(among, seen - self.values[near])
                 here += _lags(self.covariance, hole.at, hole.near) @ unlike
             data[at] = hole.level + one * here
@@ -230,17 +240,25 @@ class _Field:
     def _sd(self, level: float) -> float:
         return float(np.sqrt(max(self.noise[0] + self.noise[1] * level, 0.05 * self.level)))
 
-    def _fringe(self, data: Floats, holes: list[_Hole], sd: list[float]) -> tuple[Floats, Floats]:
-        """What beads leave around them, by pixels from the holes: its mean and its variance."""
-        rest, ring = [np.zeros(0)], [np.zeros(0)]
-        for hole, one in zip(holes, sd, strict=True):
-            known = hole.distance > 0
-            rest.append((data[tuple(hole.near[known].T)] - hole.near_level[known]) / one)
-            ring.append(hole.distance[known])
-        n = _RING_PX + 1
-        which = np.minimum(np.concatenate(ring), _RING_PX).astype(int)
-        values = np.concatenate(rest)
-        count = np.maximum(np.bincount(which, minlength=n), 1)
-        mean = np.bincount(which, values, n) / count
-        variance = np.bincount(which, (values - mean[which]) ** 2, n) / count
-        return mean, np.maximum(variance - self.covariance[0, 0], 0)
+    def _fringes(self, data: Floats, holes: list[_Hole], sd: list[float]) -> tuple[Floats, Floats]:
+        """What beads leave around them, by pixels from the holes: of each hole, and its variance.
+
+        It has one shape in a view; how strong it is around a hole is fitted.
+        """
+        n, total = _RING_PX + 1, self.covariance[0, 0]
+        count, first, second = np.zeros((3, len(holes), n))
+        for k, (hole, one) in enumerate(zip(holes, sd, strict=True)):
+            rest = (data[tuple(hole.near.T)] - hole.near_level) / one
+            count[k] = np.bincount(hole.ring, minlength=n)
+            first[k] = np.bincount(hole.ring, rest, n)
+            second[k] = np.bincount(hole.ring, rest**2, n)
+        # in the first ring are other holes
+        count[:, 0] = first[:, 0] = second[:, 0] = 0
+        every = np.maximum(count.sum(0), 1)
+        shape = first.sum(0) / every
+        weight = count / np.maximum(count.sum(1, keepdims=True), 1)
+        mean = first / np.maximum(count, 1)
+        strength = ((weight * mean * shape).sum(1) + total) / ((weight * shape**2).sum(1) + total)
+        fringes = strength[:, None] * shape
+        variance = (second - 2 * fringes * first + fringes**2 * count).sum(0) / every
+        return fringes, np.maximum(variance - total, 0) * (every > 1)
