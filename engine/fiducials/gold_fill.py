@@ -182,7 +182,9 @@ def _level(at: Floats, values: Floats) -> Floats:
         rest = np.abs(values - basis @ plane)
         # Huber 1964, doi:10.1214/aoms/1177703732
         limit = 2 * 1.4826 * float(np.median(rest))
-        weighted = basis * np.minimum(1, limit / np.maximum(rest, limit or 1))[:, None]
+        if limit == 0:
+            break
+        weighted = basis * np.minimum(1, limit / np.maximum(rest, limit))[:, None]
         plane = np.linalg.solve(weighted.T @ basis + held, weighted.T @ values)
     return plane
 

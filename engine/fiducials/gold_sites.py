@@ -150,20 +150,29 @@ def find_gold(
     if small_px < 2:
         return first
 
+    def small_gold(v: int) -> float:
+        monitor.check()
+        gold = detect_beads(np.asarray(stack[v]), small_px, light=light)
+        return _darkness(gold) / _darkness(found[v])
+
     def look_again(v: int) -> Detections:
         monitor.check()
         if not used[v]:
             return _NOTHING
-        view = np.asarray(stack[v])
-        gold = detect_beads(view, small_px, light=light).contrast[:10]
-        covered = _covered(view, first[v])
+        covered = _covered(np.asarray(stack[v]), first[v])
         rest = detect_beads(covered, small_px, light=light)
-        keep = rest.contrast > (_GOLDEN * float(np.median(gold)) if len(gold) else np.inf)
+        keep = rest.contrast > _GOLDEN * ratio * _darkness(found[v])
         keep &= _round(covered, rest.xy, small_px)
         return Detections(rest.xy[keep], rest.score[keep], rest.contrast[keep])
 
     small: list[Detections] = []
+    some = [v for v in views if len(found[v].xy)]
+    if not some:
+        return first
+    some = [some[k] for k in np.unique(np.linspace(0, len(some) - 1, 5).astype(int))]
     with ThreadPoolExecutor(max(1, threads)) as pool:
+        # how dark gold is for a smaller bead than it is
+        ratio = float(np.median(list(pool.map(small_gold, some))))
         for seen in pool.map(look_again, range(n)):
             small.append(seen)
             monitor.step(len(small), n, "detecting beads beside others")
@@ -174,6 +183,10 @@ def find_gold(
         at = _centred(hidden[:, v], free, small[v], diameter_px)[0]
         first[v] = first[v].with_more(at, small_px)
     return first
+
+
+def _darkness(found: Detections) -> float:
+    return float(np.median(found.contrast[:10])) if len(found.xy) else np.inf
 
 
 def _apart(a: Floats, b: Floats) -> Floats:
