@@ -23,6 +23,12 @@ _BEYOND_PX = 2.0
 """Nothing farther than this outside of a bead is ever taken for gold."""
 _DOUBTFUL_SCORE = 10.0
 """Score at which a detection that only one view has is as likely gold as not."""
+_SHARP_SCORE = 2.0
+"""The same for one that has the sharp edge of a ball of metal."""
+_SHARP = 0.8
+"""A smaller ball in its middle must be so dark against the whole as it is in gold."""
+_SAME = 0.25
+"""So near to each other, as a part of the diameter, the smaller ball is the middle of a bead."""
 _NEAR = 0.35
 """A detection so near to where a bead is expected, as a part of the diameter, is that bead."""
 _SMALL = 0.5
@@ -50,13 +56,26 @@ class GoldSites:
     confidence: Floats
     diameter_px: Floats
 
-    def with_more(self, xy: Floats, diameter_px: float) -> GoldSites:
-        """These and certain beads at ``xy`` (n, 2)."""
+    @classmethod
+    def certain(cls, xy: Floats, diameter_px: float) -> GoldSites:
+        """Beads of which there is no doubt."""
+        return cls(xy, np.ones(len(xy)), np.full(len(xy), diameter_px))
+
+    def joined(self, other: GoldSites) -> GoldSites:
+        """These and others."""
         return GoldSites(
-            np.concatenate([self.xy, xy]),
-            np.concatenate([self.confidence, np.ones(len(xy))]),
-            np.concatenate([self.diameter_px, np.full(len(xy), diameter_px)]),
+            np.concatenate([self.xy, other.xy]),
+            np.concatenate([self.confidence, other.confidence]),
+            np.concatenate([self.diameter_px, other.diameter_px]),
         )
+
+    def with_lone(
+        self, found: Detections, diameter_px: float, sharp: npt.NDArray[np.bool_] | bool = False
+    ) -> GoldSites:
+        """These and detections that only one view has, some with the ``sharp`` edge of gold."""
+        odds = found.score / np.where(sharp, _SHARP_SCORE, _DOUBTFUL_SCORE)
+        size = np.full(len(found.xy), diameter_px)
+        return self.joined(GoldSites(found.xy, odds / (1 + odds), size))
 
 
 _NOTHING = Detections(np.zeros((0, 2)), np.zeros(0), np.zeros(0))
@@ -109,7 +128,8 @@ def find_gold(
     found = detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
     found = [d if u else _NOTHING for d, u in zip(found, used, strict=True)]
     if geometry is None:
-        return [_sites(np.zeros((0, 2)), np.zeros(0, np.bool_), d, diameter_px) for d in found]
+        none = GoldSites.certain(np.zeros((0, 2)), diameter_px)
+        return [none.with_lone(d, diameter_px) for d in found]
 
     views = np.flatnonzero(used)
     half = np.abs(middle) + diameter_px
@@ -140,49 +160,56 @@ def find_gold(
         off = residual_px[solved]
         fixed[: len(off)] = np.hypot(off[..., 0], off[..., 1]) < _NEAR * diameter_px
         known[: len(off)] -= np.where(fixed[: len(off), :, None], off, 0)
-    first = [
-        _sites(known[:, v], fixed[:, v], found[v], diameter_px)
-        if used[v] else _sites(known[:0, v], fixed[:0, v], found[v], diameter_px)
-        for v in range(n)
-    ]  # fmt: skip
+    sites, lone = [], []
+    for v in range(n):
+        here = len(known) if used[v] else 0
+        xy, mask = _centred(known[:here, v], fixed[:here, v], found[v], diameter_px)
+        sites.append(GoldSites.certain(xy, diameter_px))
+        lone.append(found[v].only(mask))
 
     small_px = _SMALL * diameter_px
-    if small_px < 2:
-        return first
+    some = [v for v in views if len(found[v].xy)]
+    if small_px < 2 or not some:
+        return [s.with_lone(d, diameter_px) for s, d in zip(sites, lone, strict=True)]
 
     def small_gold(v: int) -> float:
         monitor.check()
         gold = detect_beads(np.asarray(stack[v]), small_px, light=light)
         return _darkness(gold) / _darkness(found[v])
 
-    def look_again(v: int) -> Detections:
+    def look_again(v: int) -> tuple[Detections, npt.NDArray[np.bool_]]:
+        """Small dark dots beside the beads, and which lone detections have the edge of gold."""
         monitor.check()
         if not used[v]:
-            return _NOTHING
-        covered = _covered(np.asarray(stack[v]), first[v])
-        rest = detect_beads(covered, small_px, light=light)
-        keep = rest.contrast > _GOLDEN * ratio * _darkness(found[v])
-        keep &= _round(covered, rest.xy, small_px)
-        return Detections(rest.xy[keep], rest.score[keep], rest.contrast[keep])
+            return _NOTHING, np.zeros(0, np.bool_)
+        covered = _covered(np.asarray(stack[v]), sites[v])
+        dots = detect_beads(covered, small_px, light=light)
+        apart = _apart(lone[v].xy, dots.xy)
+        dark = np.where(apart < _SAME * diameter_px, dots.contrast, 0).max(1, initial=0) / ratio
+        gold = _darkness(found[v])
+        sharp = (dark > _SHARP * lone[v].contrast) & (dark > _SHARP * _SMALL * gold)
+        sharp &= _round(covered, lone[v].xy, diameter_px)
+        keep = dots.contrast > _GOLDEN * ratio * gold
+        keep &= apart.min(0, initial=np.inf) > 0.5 * diameter_px
+        keep &= _round(covered, dots.xy, small_px)
+        return dots.only(keep), sharp
 
     small: list[Detections] = []
-    some = [v for v in views if len(found[v].xy)]
-    if not some:
-        return first
     some = [some[k] for k in np.unique(np.linspace(0, len(some) - 1, 5).astype(int))]
     with ThreadPoolExecutor(max(1, threads)) as pool:
         # how dark gold is for a smaller bead than it is
         ratio = float(np.median(list(pool.map(small_gold, some))))
-        for seen in pool.map(look_again, range(n)):
-            small.append(seen)
+        for v, (dots, sharp) in enumerate(pool.map(look_again, range(n))):
+            sites[v] = sites[v].with_lone(lone[v], diameter_px, sharp)
+            small.append(dots)
             monitor.step(len(small), n, "detecting beads beside others")
     depth = float(np.abs(beads[:, 2]).max(initial=0)) + diameter_px
     hidden = geometry.project(agreed(np.zeros((0, 3)), small, depth)) + middle
+    free = np.zeros(len(hidden), np.bool_)
     for v in views:
-        free = np.zeros(len(hidden), np.bool_)
         at = _centred(hidden[:, v], free, small[v], diameter_px)[0]
-        first[v] = first[v].with_more(at, small_px)
-    return first
+        sites[v] = sites[v].joined(GoldSites.certain(at, small_px))
+    return sites
 
 
 def _darkness(found: Detections) -> float:
@@ -209,17 +236,6 @@ def _centred(
         xy[seen] = detections.xy[nearest[seen]]
         lone = away.min(0) > 0.5 * diameter_px
     return xy, lone
-
-
-def _sites(
-    known: Floats, fixed: npt.NDArray[np.bool_], detections: Detections, diameter_px: float
-) -> GoldSites:
-    """Beads of one view: those known in space, where they are seen, and the rest of what is."""
-    xy, lone = _centred(known, fixed, detections, diameter_px)
-    score = detections.score[lone]
-    confidence = np.concatenate([np.ones(len(xy)), score / (score + _DOUBTFUL_SCORE)])
-    xy = np.concatenate([xy, detections.xy[lone]])
-    return GoldSites(xy, confidence, np.full(len(xy), diameter_px))
 
 
 def _covered(view: npt.NDArray[np.generic], sites: GoldSites) -> npt.NDArray[np.float32]:
