@@ -139,12 +139,10 @@ def _surroundings(
         margin = by + int(fringe) + 1
         first = np.maximum(low - margin, 0)
         part = mask[first[0] : high[0] + margin, first[1] : high[1] + margin]
-        distance = ndimage.distance_transform_edt(~part) if not part.all() else np.zeros(part.shape)
-        box = tuple(
-            slice(max(0, a - by), b + by) for a, b in zip(low - first, high - first, strict=True)
-        )
-        inside = np.zeros(part.shape, np.bool_)
-        inside[box] = True
+        distance = np.zeros(part.shape)
+        if not part.all():
+            distance = ndimage.distance_transform_edt(~part)
+        inside = _within(part.shape, low - first - by, high - first + by)
         wide = np.argwhere(inside & (distance > fringe)) + first
         if len(wide) >= _LEAST_AROUND or part.shape == mask.shape:
             break
@@ -152,25 +150,25 @@ def _surroundings(
     if not len(wide):
         wide = np.argwhere(~mask)
         wide = wide[:: max(1, len(wide) // 1000)]
-    box = tuple(
-        slice(max(0, a - _RING_PX), b + _RING_PX)
-        for a, b in zip(low - first, high - first, strict=True)
-    )
-    beside = distance[box]
-    own = np.zeros(part.shape, np.bool_)
-    own[tuple((at - first).T)] = True
-    usable = ((beside == 0) & ~own[box]) | (beside > _HALO_PX)
-    near = np.argwhere(usable)
-    near = near[:: -(-len(near) // _MOST_KNOWN)] if len(near) else near
-    away = beside[tuple(near.T)]
-    near = near + first + np.array([b.start for b in box])
+    beside = _within(part.shape, low - first - _RING_PX, high - first + _RING_PX)
+    beside &= (distance == 0) | (distance > _HALO_PX)
+    beside[tuple((at - first).T)] = False
+    near = np.argwhere(beside)
+    near = near[:: max(1, -(-len(near) // _MOST_KNOWN))]
+    ring = np.minimum(distance[tuple(near.T)], _RING_PX).astype(np.int64)
+    near = near + first
+    rim = np.argwhere(inside & (distance > 0) & (distance <= fringe)) + first
     middle, scale = (low + high - 1) / 2, float((high - low).max() / 2 + by)
     plane = _level((wide - middle) / scale, data[tuple(wide.T)])
-    margin = inside & (distance > 0) & (distance <= fringe)
-    around = np.argwhere(margin) + first
-    levels = [plane[0] + (p - middle) / scale @ plane[1:] for p in (at, near, around)]
-    ring = np.minimum(away, _RING_PX).astype(np.int64)
-    return _Hole(at, levels[0], near, levels[1], ring, around, levels[2])
+    levels = [plane[0] + (p - middle) / scale @ plane[1:] for p in (at, near, rim)]
+    return _Hole(at, levels[0], near, levels[1], ring, rim, levels[2])
+
+
+def _within(shape: tuple[int, ...], low: Any, high: Any) -> Bools:
+    out = np.zeros(shape, np.bool_)
+    low = np.maximum(low, 0)
+    out[low[0] : high[0], low[1] : high[1]] = True
+    return out
 
 
 def _level(at: Floats, values: Floats) -> Floats:

@@ -25,6 +25,8 @@ _DOUBTFUL_SCORE = 10.0
 """Score at which a detection that only one view has is as likely gold as not."""
 _SHARP_SCORE = 2.0
 """The same for one that has the sharp edge of a ball of metal."""
+_EDGE_SCORE = 200.0
+"""The same for one that is not dark all round, but a piece of an edge."""
 _SHARP = 0.8
 """A smaller ball in its middle must be so dark against the whole as it is in gold."""
 _SAME = 0.25
@@ -70,10 +72,10 @@ class GoldSites:
         )
 
     def with_lone(
-        self, found: Detections, diameter_px: float, sharp: npt.NDArray[np.bool_] | bool = False
+        self, found: Detections, diameter_px: float, doubtful: Floats | float = _DOUBTFUL_SCORE
     ) -> GoldSites:
-        """These and detections that only one view has, some with the ``sharp`` edge of gold."""
-        odds = found.score / np.where(sharp, _SHARP_SCORE, _DOUBTFUL_SCORE)
+        """These and detections that only one view has; ``doubtful`` ones are as likely as not."""
+        odds = found.score / doubtful
         size = np.full(len(found.xy), diameter_px)
         return self.joined(GoldSites(found.xy, odds / (1 + odds), size))
 
@@ -177,30 +179,31 @@ def find_gold(
         gold = detect_beads(np.asarray(stack[v]), small_px, light=light)
         return _darkness(gold) / _darkness(found[v])
 
-    def look_again(v: int) -> tuple[Detections, npt.NDArray[np.bool_]]:
-        """Small dark dots beside the beads, and which lone detections have the edge of gold."""
+    def look_again(v: int) -> tuple[Detections, Floats]:
+        """Small dark dots beside the beads, and at which score lone detections are doubtful."""
         monitor.check()
         if not used[v]:
-            return _NOTHING, np.zeros(0, np.bool_)
+            return _NOTHING, np.zeros(0)
         covered = _covered(np.asarray(stack[v]), sites[v])
         dots = detect_beads(covered, small_px, light=light)
         apart = _apart(lone[v].xy, dots.xy)
         dark = np.where(apart < _SAME * diameter_px, dots.contrast, 0).max(1, initial=0) / ratio
         gold = _darkness(found[v])
         sharp = (dark > _SHARP * lone[v].contrast) & (dark > _SHARP * _SMALL * gold)
-        sharp &= _round(covered, lone[v].xy, diameter_px)
+        ball = _round(covered, lone[v].xy, diameter_px)
+        doubtful = np.where(sharp, _SHARP_SCORE, _DOUBTFUL_SCORE)
         keep = dots.contrast > _GOLDEN * ratio * gold
         keep &= apart.min(0, initial=np.inf) > 0.5 * diameter_px
         keep &= _round(covered, dots.xy, small_px)
-        return dots.only(keep), sharp
+        return dots.only(keep), np.where(ball, doubtful, _EDGE_SCORE)
 
     small: list[Detections] = []
     some = [some[k] for k in np.unique(np.linspace(0, len(some) - 1, 5).astype(int))]
     with ThreadPoolExecutor(max(1, threads)) as pool:
         # how dark gold is for a smaller bead than it is
         ratio = float(np.median(list(pool.map(small_gold, some))))
-        for v, (dots, sharp) in enumerate(pool.map(look_again, range(n))):
-            sites[v] = sites[v].with_lone(lone[v], diameter_px, sharp)
+        for k, (dots, doubtful) in enumerate(pool.map(look_again, range(n))):
+            sites[k] = sites[k].with_lone(lone[k], diameter_px, doubtful)
             small.append(dots)
             monitor.step(len(small), n, "detecting beads beside others")
     depth = float(np.abs(beads[:, 2]).max(initial=0)) + diameter_px
