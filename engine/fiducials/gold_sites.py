@@ -209,9 +209,9 @@ def find_gold(
     depth = float(np.abs(beads[:, 2]).max(initial=0)) + diameter_px
     hidden = geometry.project(agreed(np.zeros((0, 3)), small, depth)) + middle
     free = np.zeros(len(hidden), np.bool_)
-    for v in views:
-        at = _centred(hidden[:, v], free, small[v], diameter_px)[0]
-        sites[v] = sites[v].joined(GoldSites.certain(at, small_px))
+    for view in views:
+        at = _centred(hidden[:, view], free, small[view], diameter_px)[0]
+        sites[view] = sites[view].joined(GoldSites.certain(at, small_px))
     return sites
 
 
