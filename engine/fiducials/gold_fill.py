@@ -34,6 +34,8 @@ _MOST_KNOWN = 240
 """Known pixels that a hole is conditioned on; more cost time and add nothing."""
 _LEAST_AROUND = 40
 """Pixels that the level of a hole is taken from at least."""
+_LEAST_LEFT = 0.3
+"""So much of a view must be beyond all fringes, or its noise is measured within them, too."""
 _LEVEL = 0.02
 """How much a sloping level is held back: one side alone does not tell the slope."""
 
@@ -72,11 +74,15 @@ def fill_gold(
     side = window_px(2 * diameter_px)
     data = native.astype(np.float64)
     holes = _holes(data, mask, diameter_px, side // 2 - 2 * _RING_PX)
+    for hole in holes:
+        data[tuple(hole.at.T)] = hole.level
     covered = data.astype(np.float32)
     for hole in holes:
-        data[tuple(hole.at.T)] = covered[tuple(hole.at.T)] = hole.level
-        covered[tuple(hole.fringe.T)] = hole.fringe_level
-    field = _Field(covered, (covered == native).mean(), side, np.random.default_rng(seed))
+        covered[tuple(hole.rim.T)] = hole.rim_level
+    part = float((covered == native).mean())
+    if part < _LEAST_LEFT:
+        covered, part = data.astype(np.float32), float(1 - mask.mean())
+    field = _Field(covered, part, side, np.random.default_rng(seed))
     field.fill(data, holes)
     values = data[mask]
     if out.dtype.kind in "iu":
@@ -96,7 +102,7 @@ class _Hole:
         Pixels of the hole and the level of the view around it, sloping.
     near, near_level, ring : (m, 2), (m,), (m,)
         Pixels beside it and how far they are from all holes; 0 in another one.
-    fringe, fringe_level : (k, 2), (k,)
+    rim, rim_level : (k, 2), (k,)
         All around it that its level does not come from.
     """
 
@@ -105,8 +111,8 @@ class _Hole:
     near: npt.NDArray[np.int64]
     near_level: Floats
     ring: npt.NDArray[np.int64]
-    fringe: npt.NDArray[np.int64]
-    fringe_level: Floats
+    rim: npt.NDArray[np.int64]
+    rim_level: Floats
 
 
 def _holes(data: Floats, mask: Bools, diameter_px: float, block: int) -> list[_Hole]:
