@@ -30,6 +30,10 @@ class Detections:
     score: Floats
     contrast: Floats
 
+    def only(self, keep: npt.NDArray[np.bool_]) -> Detections:
+        """Those that are marked."""
+        return Detections(self.xy[keep], self.score[keep], self.contrast[keep])
+
 
 @numba.njit(nogil=True, cache=True)
 def _bin(image, factor):  # type: ignore[no-untyped-def]

@@ -23,12 +23,25 @@ _BEYOND_PX = 2.0
 """Nothing farther than this outside of a bead is ever taken for gold."""
 _DOUBTFUL_SCORE = 10.0
 """Score at which a detection that only one view has is as likely gold as not."""
+_SHARP_SCORE = 2.0
+"""The same for one that has the sharp edge of a ball of metal."""
+_EDGE_SCORE = 200.0
+"""The same for one that is not dark all round, but a piece of an edge."""
+_SHARP = 0.8
+"""A smaller ball in its middle must be so dark against the whole as it is in gold."""
+_DARK = 0.47
+"""A bead that only one view has must be so dark against the first ten to be believed."""
+_SAME = 0.25
+"""So near to each other, as a part of the diameter, the smaller ball is the middle of a bead."""
+_NEAR = 0.35
+"""A detection so near to where a bead is expected, as a part of the diameter, is that bead."""
 _SMALL = 0.5
 """Beads of so much of the diameter are looked for when the others are out of the way."""
 _GOLDEN = 0.65
 """These must be so dark, as a part of the first ten of the view, or they are grains of carbon."""
-_ROUND = 0.5
-"""So much of their depth they must have in every direction, or they are a piece of an edge."""
+_ROUND, _SHALLOW = 0.5, 0.15
+"""So much of their depth they must have in every direction, and of gold's, or they are a piece of
+an edge."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +61,26 @@ class GoldSites:
     confidence: Floats
     diameter_px: Floats
 
-    def with_more(self, xy: Floats, diameter_px: float) -> GoldSites:
-        """These and certain beads at ``xy`` (n, 2)."""
+    @classmethod
+    def certain(cls, xy: Floats, diameter_px: float) -> GoldSites:
+        """Beads of which there is no doubt."""
+        return cls(xy, np.ones(len(xy)), np.full(len(xy), diameter_px))
+
+    def joined(self, other: GoldSites) -> GoldSites:
+        """These and others."""
         return GoldSites(
-            np.concatenate([self.xy, xy]),
-            np.concatenate([self.confidence, np.ones(len(xy))]),
-            np.concatenate([self.diameter_px, np.full(len(xy), diameter_px)]),
+            np.concatenate([self.xy, other.xy]),
+            np.concatenate([self.confidence, other.confidence]),
+            np.concatenate([self.diameter_px, other.diameter_px]),
         )
+
+    def with_lone(
+        self, found: Detections, diameter_px: float, doubtful: Floats | float = _DOUBTFUL_SCORE
+    ) -> GoldSites:
+        """These and detections that only one view has; ``doubtful`` ones are as likely as not."""
+        odds = found.score / doubtful
+        size = np.full(len(found.xy), diameter_px)
+        return self.joined(GoldSites(found.xy, odds / (1 + odds), size))
 
 
 _NOTHING = Detections(np.zeros((0, 2)), np.zeros(0), np.zeros(0))
@@ -67,6 +93,7 @@ def find_gold(
     *,
     geometry: ViewGeometry | None = None,
     xyz: Floats | None = None,
+    residual_px: Floats | None = None,
     depth_px: float = 0.0,
     light: bool = False,
     monitor: Monitor = SILENT,
@@ -86,6 +113,10 @@ def find_gold(
         Of the views, in pixels of ``stack``; without it there are only detections.
     xyz : (n, 3), optional
         Beads of the alignment, pixels of ``stack``; rows that are NaN are left out.
+    residual_px : (n, n_views, 2), optional
+        Predicted minus measured places of these, pixels of ``stack``, NaN where not measured.
+        A detection does not move what was measured: the contrast transfer may have been corrected
+        since, and rings mislead it.
     depth_px : float
         Beads lie within this height; 0 is a sixth of the image's width.
 
@@ -102,7 +133,8 @@ def find_gold(
     found = detect_all(stack, diameter_px, light=light, monitor=monitor, threads=threads)
     found = [d if u else _NOTHING for d, u in zip(found, used, strict=True)]
     if geometry is None:
-        return [_sites(np.zeros((0, 2)), d, diameter_px) for d in found]
+        none = GoldSites.certain(np.zeros((0, 2)), diameter_px)
+        return [none.with_lone(d, diameter_px) for d in found]
 
     views = np.flatnonzero(used)
     half = np.abs(middle) + diameter_px
@@ -119,45 +151,77 @@ def find_gold(
             return 0.4 * float(((np.abs(predicted) < half).all(1) & used).sum())
 
         more = discover(
-            free, geometry, views, max(3, min(5, len(views) // 2)), 0.35 * diameter_px,
+            free, geometry, views, max(3, min(5, len(views) // 2)), _NEAR * diameter_px,
             depth_px, wanted, monitor,
         )  # fmt: skip
         return np.array([place for _, place in more]).reshape(-1, 3)
 
-    beads = np.zeros((0, 3)) if xyz is None else xyz[np.isfinite(xyz).all(1)]
+    solved = np.zeros(0, np.bool_) if xyz is None else np.isfinite(xyz).all(1)
+    beads = np.zeros((0, 3)) if xyz is None else xyz[solved]
     beads = np.concatenate([beads, agreed(beads, found, depth_px or middle[0] / 3)])
     known = geometry.project(beads) + middle
-    first = [
-        _sites(known[: len(known) * bool(used[v]), v], found[v], diameter_px) for v in range(n)
-    ]
+    fixed = np.zeros(known.shape[:2], np.bool_)
+    if residual_px is not None:
+        off = residual_px[solved]
+        fixed[: len(off)] = np.hypot(off[..., 0], off[..., 1]) < _NEAR * diameter_px
+        known[: len(off)] -= np.where(fixed[: len(off), :, None], off, 0)
+    sites, lone = [], []
+    for v in range(n):
+        here = len(known) if used[v] else 0
+        xy, mask = _centred(known[:here, v], fixed[:here, v], found[v], diameter_px)
+        sites.append(GoldSites.certain(xy, diameter_px))
+        lone.append(found[v].only(mask))
 
     small_px = _SMALL * diameter_px
-    if small_px < 2:
-        return first
+    some = [v for v in views if len(found[v].xy)]
+    if small_px < 2 or not some:
+        return [s.with_lone(d, diameter_px) for s, d in zip(sites, lone, strict=True)]
 
-    def look_again(v: int) -> Detections:
+    def small_gold(v: int) -> float:
         monitor.check()
-        if not used[v]:
-            return _NOTHING
+        gold = detect_beads(np.asarray(stack[v]), small_px, light=light)
+        return _darkness(gold) / _darkness(found[v])
+
+    def look_again(v: int) -> tuple[Detections, Floats]:
+        """Small dark dots beside the beads, and at which score lone detections are doubtful."""
+        monitor.check()
+        if not len(found[v].xy):
+            return _NOTHING, np.zeros(0)
         view = np.asarray(stack[v])
-        gold = detect_beads(view, small_px, light=light).contrast[:10]
-        covered = _covered(view, first[v])
-        rest = detect_beads(covered, small_px, light=light)
-        keep = rest.contrast > (_GOLDEN * float(np.median(gold)) if len(gold) else np.inf)
-        keep &= _round(covered, rest.xy, small_px)
-        return Detections(rest.xy[keep], rest.score[keep], rest.contrast[keep])
+        covered = _covered(view, sites[v])
+        dots = detect_beads(covered, small_px, light=light)
+        apart = _apart(lone[v].xy, dots.xy)
+        dark = np.where(apart < _SAME * diameter_px, dots.contrast, 0).max(1, initial=0) / ratio
+        gold = _darkness(found[v])
+        sharp = (dark > _SHARP * lone[v].contrast) & (lone[v].contrast > _DARK * gold)
+        usual = np.median(_depths(view, found[v].xy[:10], diameter_px))
+        ball = _round(_depths(covered, lone[v].xy, diameter_px), _SHALLOW * abs(usual))
+        doubtful = np.where(sharp, _SHARP_SCORE, _DOUBTFUL_SCORE)
+        keep = dots.contrast > _GOLDEN * ratio * gold
+        keep &= apart.min(0, initial=np.inf) > 0.5 * diameter_px
+        keep &= _round(_depths(covered, dots.xy, small_px))
+        return dots.only(keep), np.where(ball, doubtful, _EDGE_SCORE)
 
     small: list[Detections] = []
+    some = [some[k] for k in np.unique(np.linspace(0, len(some) - 1, 5).astype(int))]
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for seen in pool.map(look_again, range(n)):
-            small.append(seen)
+        # how dark gold is for a smaller bead than it is
+        ratio = float(np.median(list(pool.map(small_gold, some))))
+        for k, (dots, doubtful) in enumerate(pool.map(look_again, range(n))):
+            sites[k] = sites[k].with_lone(lone[k], diameter_px, doubtful)
+            small.append(dots)
             monitor.step(len(small), n, "detecting beads beside others")
     depth = float(np.abs(beads[:, 2]).max(initial=0)) + diameter_px
     hidden = geometry.project(agreed(np.zeros((0, 3)), small, depth)) + middle
-    for v in views:
-        at = _centred(hidden[:, v], small[v], diameter_px)[0]
-        first[v] = first[v].with_more(at, small_px)
-    return first
+    free = np.zeros(len(hidden), np.bool_)
+    for view in views:
+        at = _centred(hidden[:, view], free, small[view], diameter_px)[0]
+        sites[view] = sites[view].joined(GoldSites.certain(at, small_px))
+    return sites
+
+
+def _darkness(found: Detections) -> float:
+    return float(np.median(found.contrast[:10])) if len(found.xy) else np.inf
 
 
 def _apart(a: Floats, b: Floats) -> Floats:
@@ -166,26 +230,20 @@ def _apart(a: Floats, b: Floats) -> Floats:
 
 
 def _centred(
-    known: Floats, detections: Detections, diameter_px: float
+    known: Floats, fixed: npt.NDArray[np.bool_], detections: Detections, diameter_px: float
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Where the ``known`` beads of a view are seen, and which detections are none of them."""
+    """Where the ``known`` beads of a view are seen, and which detections are none of them.
+
+    Those that are ``fixed`` stay.
+    """
     xy, lone = known.copy(), np.ones(len(detections.xy), np.bool_)
     if len(known) and len(lone):
         away = _apart(known, detections.xy)
         nearest = away.argmin(1)
-        seen = away[np.arange(len(known)), nearest] < 0.35 * diameter_px
+        seen = ~fixed & (away[np.arange(len(known)), nearest] < _NEAR * diameter_px)
         xy[seen] = detections.xy[nearest[seen]]
         lone = away.min(0) > 0.5 * diameter_px
     return xy, lone
-
-
-def _sites(known: Floats, detections: Detections, diameter_px: float) -> GoldSites:
-    """Beads of one view: those known in space, where they are seen, and the rest of what is."""
-    xy, lone = _centred(known, detections, diameter_px)
-    score = detections.score[lone]
-    confidence = np.concatenate([np.ones(len(xy)), score / (score + _DOUBTFUL_SCORE)])
-    xy = np.concatenate([xy, detections.xy[lone]])
-    return GoldSites(xy, confidence, np.full(len(xy), diameter_px))
 
 
 def _covered(view: npt.NDArray[np.generic], sites: GoldSites) -> npt.NDArray[np.float32]:
@@ -201,18 +259,23 @@ def _covered(view: npt.NDArray[np.generic], sites: GoldSites) -> npt.NDArray[np.
     return out
 
 
-def _round(view: npt.NDArray[np.float32], xy: Floats, reach_px: float) -> npt.NDArray[np.bool_]:
-    """Whether the grey value changes from ``xy`` (n, 2) to ``reach_px`` away all round."""
+def _depths(view: npt.NDArray[np.generic], xy: Floats, reach_px: float) -> Floats:
+    """How much the grey value rises from ``xy`` (n, 2) to ``reach_px`` away all round, (n, 8)."""
     from scipy import ndimage
 
-    smooth = ndimage.gaussian_filter(view, 1.0)
+    smooth = ndimage.gaussian_filter(np.asarray(view, np.float32), 1.0)
     turn = np.arange(8) * np.pi / 4
     ring = xy[:, None] + reach_px * np.stack([np.cos(turn), np.sin(turn)], 1)
     both = [ndimage.map_coordinates(smooth, p.T[::-1], order=1, mode="nearest") for p in (xy, ring)]
-    depth = both[1].T - both[0][:, None]
-    usual = np.median(depth, axis=1, keepdims=True)
-    allround: npt.NDArray[np.bool_] = (depth * np.sign(usual) > _ROUND * np.abs(usual)).all(1)
-    return allround
+    depth: Floats = np.asarray(both[1].T - both[0][:, None], np.float64)
+    return depth
+
+
+def _round(depth: Floats, least: float = 0.0) -> npt.NDArray[np.bool_]:
+    """Whether each of the rises ``(n, 8)`` is the same way and no small part of the usual one."""
+    usual: Floats = np.median(depth, axis=1, keepdims=True)
+    limit = np.maximum(_ROUND * np.abs(usual), least)
+    return np.asarray((depth * np.sign(usual) > limit).all(1))
 
 
 def gold_probability(shape: tuple[int, ...], sites: GoldSites) -> npt.NDArray[np.float32]:

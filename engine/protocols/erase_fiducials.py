@@ -130,7 +130,7 @@ class EraseFiducials(Protocol):
 
         if params.method == "fidder":
             return fidder_probabilities(series, params.network)
-        geometry = xyz = None
+        geometry = xyz = residual = None
         alignment, used = series.alignment, series.used
         if alignment is not None:
             geometry = ViewGeometry.from_transforms(
@@ -139,9 +139,11 @@ class EraseFiducials(Protocol):
             used = used & alignment.valid
             if alignment.beads is not None:
                 xyz = alignment.beads.xyz / series.binning
+            if alignment.fit is not None:
+                residual = alignment.fit.residual_px / series.binning
         sites = find_gold(
-            series.images, diameter, used, geometry=geometry, xyz=xyz, light=params.light,
-            monitor=context.monitor, threads=context.threads,
+            series.images, diameter, used, geometry=geometry, xyz=xyz, residual_px=residual,
+            light=params.light, monitor=context.monitor, threads=context.threads,
         )  # fmt: skip
         most = max(len(s.xy) for s in sites)
         context.say(f"{series.name}: up to {most} beads in a view")
