@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PyQt6.QtGui import QImage
 
 from tiltwright.engine.errors import TiltwrightError
+from tiltwright.engine.ctf.judge import MOST_RIVAL
 from tiltwright.engine.execution.runner import RunProgress
 from tiltwright.engine.io.stack import open_image_stack
 from tiltwright.engine.project.marks import changed
@@ -304,8 +305,13 @@ def _ctf_numbers(name: str, record: Mapping[str, Any]) -> list[KeyNumber]:
     hand, agreed = record["hand"], record["hand_confidence"]
     words = _HANDS[hand] + (f", {100 * agreed:.0f} % agreement" if hand and agreed else "")
     range_um = str(record["text"]).rpartition("defocus ")[2]
+    rival = record.get("rival", 0.0)
+    defocus = KeyNumber("Defocus", range_um, series=name)
+    if rival > MOST_RIVAL:
+        why = f"Not proven: other rings explain the spectra {100 * rival:.0f} % as well"
+        defocus = KeyNumber("Defocus", f"{range_um}, not proven", "check", why, name)
     return [
-        KeyNumber("Defocus", range_um, series=name),
+        defocus,
         KeyNumber(
             "Hand", words, "good" if hand else "check",
             "By the defocus gradient: which side of the tilt axis is nearer to focus", name,

@@ -19,7 +19,7 @@ _FACTOR_RESOLUTION = 1.6
 _OFF_SD, _OFF_A = 5.0, 500.0
 _LEAST_WALK = np.array([30.0, 10.0, 10.0, 0.5])
 _WALK_A = 1500.0
-_LEAST_EVIDENCE, _LEAST_AGREEMENT, _AGREED = 10.0, 0.5, 0.9
+LEAST_EVIDENCE, _LEAST_AGREEMENT, _AGREED = 10.0, 0.5, 0.9
 _USUAL_SD_A = 100.0
 _PHASE_SD_DEG = 3.0
 
@@ -120,7 +120,7 @@ def vote(evidence: npt.ArrayLike) -> HandVote:
     agreement, chance = abs(total) / size, float(np.sqrt((each**2).sum())) / size
     better = 1 if total >= 0 else -1
     needed = min(max(_LEAST_AGREEMENT, 2 * chance), _AGREED)
-    clear = abs(total) > _LEAST_EVIDENCE and agreement > needed
+    clear = abs(total) > LEAST_EVIDENCE and agreement > needed
     return HandVote(better if clear else 0, agreement, abs(total), better)
 
 
