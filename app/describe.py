@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PyQt6.QtGui import QImage
 
-from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.ctf.judge import MOST_RIVAL
+from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.execution.runner import RunProgress
 from tiltwright.engine.io.stack import open_image_stack
 from tiltwright.engine.project.marks import changed

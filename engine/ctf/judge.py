@@ -82,7 +82,9 @@ def best_rival(
         other = best_path(table, defocus_a, _WALK_A)
         um = float(np.median(defocus_a[other])) / 1e4
         share = float(table[views, other].sum()) / total
-        out.append(Rival(share, f"{text} {um:.1f} µm explains {100 * share:.0f} % as much"))
+        out.append(
+            Rival(share, f"{text} {um:.1f} µm explains the spectra {100 * share:.0f} % as well")
+        )
     return max(out, key=lambda rival: rival.share)
 
 
