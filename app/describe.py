@@ -164,7 +164,7 @@ def _key_number(run: Run) -> str:
     tables = [r for items in run.outputs.values() for r in items.values()
               if r["kind"] == "ctf_table"]  # fmt: skip
     if len(tables) == 1:
-        return str(tables[0]["text"]).rpartition("defocus ")[2]
+        return _ctf_numbers("", tables[0])[0].text
     shapes = {r["shape"][0] for items in run.outputs.values() for r in items.values()
               if r["kind"] == "tomogram"}  # fmt: skip
     return f"{max(shapes)} voxels thick" if shapes else ""

@@ -141,11 +141,12 @@ def test_the_rival_is_the_best_of_the_others():
     reversed_ = np.zeros((2, 5))
     found = best_rival(ratio, reversed_, grid, np.array([1, 1]), 15000.0)
     assert found.share == pytest.approx(4 / 17)  # a jump to 3 would cost more than it gives
-    assert "a defocus of" in found.text
+    assert found.text == "a defocus of 4.0 µm explains the spectra 24 % as well"
     reversed_[:, 3] = 7
     found = best_rival(ratio, reversed_, grid, np.array([1, 1]), 15000.0)
     assert found.share == pytest.approx(14 / 17)
-    assert found.text == "reversed contrast at 4.0 µm explains the spectra 82 % as well"
+    assert found.text.startswith("rings of reversed contrast")
+    assert found.text.endswith("explain the spectra 82 % as well")
     assert not found.proven
 
 

@@ -78,13 +78,12 @@ def best_rival(
     far = np.abs(defocus_a - defocus_a[path][:, None]) >= width_a
     ends = (path == 0) | (path == len(defocus_a) - 1)
     out = [Rival(float(ends.mean()), "it lies at an end of the range that was searched")]
-    for table, text in ((ratio * far, "a defocus of"), (reversed_, "reversed contrast at")):
+    reverse = "rings of reversed contrast, which no CTF has, explain"
+    for table, text in ((ratio * far, "a defocus of {:.1f} µm explains"), (reversed_, reverse)):
         other = best_path(table, defocus_a, _WALK_A)
         um = float(np.median(defocus_a[other])) / 1e4
         share = float(table[views, other].sum()) / total
-        out.append(
-            Rival(share, f"{text} {um:.1f} µm explains the spectra {100 * share:.0f} % as well")
-        )
+        out.append(Rival(share, f"{text.format(um)} the spectra {100 * share:.0f} % as well"))
     return max(out, key=lambda rival: rival.share)
 
 
