@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PyQt6.QtGui import QImage
 
+from tiltwright.engine.ctf.judge import MOST_RIVAL
 from tiltwright.engine.errors import TiltwrightError
 from tiltwright.engine.execution.runner import RunProgress
 from tiltwright.engine.io.stack import open_image_stack
@@ -163,7 +164,7 @@ def _key_number(run: Run) -> str:
     tables = [r for items in run.outputs.values() for r in items.values()
               if r["kind"] == "ctf_table"]  # fmt: skip
     if len(tables) == 1:
-        return str(tables[0]["text"]).rpartition("defocus ")[2]
+        return _ctf_numbers("", tables[0])[0].text
     shapes = {r["shape"][0] for items in run.outputs.values() for r in items.values()
               if r["kind"] == "tomogram"}  # fmt: skip
     return f"{max(shapes)} voxels thick" if shapes else ""
@@ -304,8 +305,13 @@ def _ctf_numbers(name: str, record: Mapping[str, Any]) -> list[KeyNumber]:
     hand, agreed = record["hand"], record["hand_confidence"]
     words = _HANDS[hand] + (f", {100 * agreed:.0f} % agreement" if hand and agreed else "")
     range_um = str(record["text"]).rpartition("defocus ")[2]
+    rival = record.get("rival", 0.0)
+    defocus = KeyNumber("Defocus", range_um, series=name)
+    if rival > MOST_RIVAL:
+        why = f"Not proven: other rings explain the spectra {100 * rival:.0f} % as well"
+        defocus = KeyNumber("Defocus", f"{range_um}, not proven", "check", why, name)
     return [
-        KeyNumber("Defocus", range_um, series=name),
+        defocus,
         KeyNumber(
             "Hand", words, "good" if hand else "check",
             "By the defocus gradient: which side of the tilt axis is nearer to focus", name,

@@ -116,3 +116,12 @@ class Rings:
         if noise:
             image += math.sqrt(electrons) * rng.standard_normal((s.n, s.n), np.float32)
         return image
+
+
+def ladder(n=512, pixel_a=2.0, tilts=(-50.0, -25.0, 0.0, 25.0, 50.0)):
+    """Views of round particles: a form factor with rings of its own, and no CTF at all."""
+    rng = np.random.default_rng(7)
+    k = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)) / pixel_a
+    form = np.sinc(2 * k * 50.0) + 0.02
+    spots = [np.fft.irfft2(np.fft.rfft2(rng.standard_normal((n, n))) * form) for _ in tilts]
+    return np.array([s / s.std() + rng.normal(0, 0.3, s.shape) for s in spots])

@@ -7,11 +7,12 @@ from threading import Event
 
 import numpy as np
 import pytest
-from ctf_phantom import Rings, RingSpec, twin_ctf
+from ctf_phantom import Rings, RingSpec, ladder, twin_ctf
 
-from tiltwright.engine.ctf.curves import curve_at, defocus_of
+from tiltwright.engine.ctf.curves import _resolution, curve_at, defocus_of
 from tiltwright.engine.ctf.estimate import Settings, estimate_series
 from tiltwright.engine.ctf.fit import FitData, _normal, _projections, refine, search
+from tiltwright.engine.ctf.judge import HandVote, best_rival, vote
 from tiltwright.engine.ctf.model import Defocus, Optics, defocus_slopes
 from tiltwright.engine.ctf.neighbours import best_path, smooth_walk, walk_scale
 from tiltwright.engine.ctf.spectra import ring_bins, view_spectra
@@ -105,6 +106,75 @@ def test_noise_alone_is_not_believed():
         estimate(spec, Settings(tile=256), noise)
     with pytest.raises(DataError, match="all views are blank"):
         estimate(spec, Settings(tile=256), np.zeros((3, 512, 512)))
+
+
+def test_rings_of_particles_are_not_taken_for_those_of_a_ctf():
+    """They fit well, but no better than what no CTF can be; a CTF of few rings stays proven."""
+    tilts = (-50.0, -25.0, 0.0, 25.0, 50.0)
+    spec = RingSpec(seed=3, n=512, tilts=tilts, contrast=3, hand=-1, defocus_um=1.5)
+    _, false = estimate(spec, Settings(tile=256), ladder())
+    assert np.median([f.log_ratio for f in false.fits]) > 10
+    assert not false.rival.proven
+    assert false.hand == 0
+    assert "% as well" in false.rival.text
+    twin, true = estimate(spec, Settings(tile=256))
+    assert true.rival.proven
+    assert np.abs(errors(twin, true)).max() < 0.03
+    # Outside what is searched nothing is proven.
+    _, end = estimate(spec, Settings(tile=256, defocus_a=(5000.0, 13500.0)))
+    assert not end.rival.proven
+    assert "end of the range" in end.rival.text
+
+
+def test_one_ring_proves_nothing():
+    """At coarse pixels the right defocus may be found, but many others would do."""
+    tilts = (-40.0, 0.0, 40.0)
+    spec = RingSpec(seed=83, n=512, pixel_a=8.0, tilts=tilts, contrast=12, defocus_um=3.0)
+    _, fit = estimate(spec, Settings(band_a=(60.0, 16.5)))
+    assert min(c.score for c in fit.curves) > 0.9
+    assert not fit.rival.proven
+
+
+def test_the_rival_is_the_best_of_the_others():
+    grid = np.arange(5) * 1e4 + 1e4
+    ratio = np.array([[1.0, 8, 7, 2, 0], [0, 9, 3, 2, 3]])
+    reversed_ = np.zeros((2, 5))
+    found = best_rival(ratio, reversed_, grid, np.array([1, 1]), 15000.0)
+    assert found.share == pytest.approx(4 / 17)  # a jump to 3 would cost more than it gives
+    assert found.text == "a defocus of 4.0 µm explains the spectra 24 % as well"
+    reversed_[:, 3] = 7
+    found = best_rival(ratio, reversed_, grid, np.array([1, 1]), 15000.0)
+    assert found.share == pytest.approx(14 / 17)
+    assert found.text.startswith("rings of reversed contrast")
+    assert found.text.endswith("explain the spectra 82 % as well")
+    assert not found.proven
+
+
+def test_a_hand_needs_views_that_agree_better_than_by_chance():
+    assert vote([]) == vote([0.0, 0.0]) == HandVote(0, 0.0, 0.0, 1)
+    assert vote([-30.0, -40.0]).hand == -1
+    assert vote([4.0, 3.0]) == HandVote(0, 1.0, 7.0, 1)
+    # Four views that say this and that: half of all random signs agree as well.
+    assert vote([30.0, 30.0, 30.0, -15.0]).hand == 0
+    assert vote([30.0] * 16 + [-30.0] * 4).hand == 1
+    rng = np.random.default_rng(1)
+    believed = [vote(rng.normal(0, 20, n)).hand != 0 for n in (4, 10, 30) for _ in range(200)]
+    assert np.mean(believed) < 0.12
+
+
+def test_rings_are_followed_from_behind_what_is_none():
+    """Long periods of particles do not hide how far the rings go; chance is not followed."""
+    _, spectra = sample()
+    s2 = spectra.s2.mean(0)
+    phase = OPTICS.per_defocus * 3e4 * s2 - OPTICS.per_s4 * s2**2
+    model = -np.cos(2 * phase)
+    noise = np.random.default_rng(2).standard_normal(len(model))
+    frequency = np.sqrt(s2)
+    said = _resolution(frequency, np.where(frequency < 0.06, -model, model), model, phase)
+    assert said == pytest.approx(1 / frequency[-1])
+    said = _resolution(frequency, np.where(frequency < 0.09, model, noise), model, phase)
+    assert 1 / said == pytest.approx(0.09, abs=0.015)  # a window holds two rings on either side
+    assert _resolution(frequency, noise, model, phase) == pytest.approx(1 / frequency[0])
 
 
 def test_a_blank_view_is_left_out():

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ctf_phantom import Rings, RingSpec
+from ctf_phantom import Rings, RingSpec, ladder
 
 from tiltwright.engine.ctf.correct import Correction, correct_view
+from tiltwright.engine.ctf.estimate import SeriesFit
+from tiltwright.engine.ctf.judge import Rival
 from tiltwright.engine.ctf.model import defocus_slopes
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.geometry.projection import ViewGeometry
@@ -22,8 +24,8 @@ from tiltwright.engine.project.store import Place, load, record_hash, save_outpu
 from tiltwright.engine.protocols import all_protocols
 from tiltwright.engine.protocols.base import Context
 from tiltwright.engine.protocols.ctf_correction import CtfCorrection
-from tiltwright.engine.protocols.ctf_estimation import CtfEstimation
-from tiltwright.engine.protocols.ctf_geometry import view_slopes
+from tiltwright.engine.protocols.ctf_estimation import CtfEstimation, hand_text
+from tiltwright.engine.protocols.ctf_geometry import examiner_of, view_slopes
 from tiltwright.engine.protocols.ctf_import import CtfImport
 
 TILTS = (-50.0, -25.0, 0.0, 25.0, 50.0)
@@ -69,6 +71,61 @@ def test_estimation_of_a_series(made, table):
     assert mean == pytest.approx(twin.defocus_a, rel=0.02)
     assert (table.score > 0.4).all()
     assert np.isfinite(table.sigma_a).all()
+
+
+def test_a_filtered_stack_is_not_what_is_estimated(made, table):
+    """A dose filter, a binning and a correction change the rings: the raw views have them."""
+    series = replace(made[1], work=np.zeros_like(made[1].stack))
+    context = Context()
+    params = CtfEstimation.Params(tile_px=256)
+    again = CtfEstimation.run({"tilt_series": series}, params, context)["ctf_table"]
+    np.testing.assert_array_equal(again.defocus_u_a, table.defocus_u_a)
+    np.testing.assert_array_equal(again.score, table.score)
+    examiner = examiner_of(series, table.optics, tile_px=256, band_a=(30.0, 8.0))
+    assert examiner.look(0, table.defocus_of(0), -1).curve.score > 0.9
+
+
+def fit_of(**known):
+    plain = {
+        "hand": 0, "hand_confidence": 1.0, "hand_evidence": 7.0, "rival": Rival(0.1, "nothing")
+    }  # fmt: skip
+    return SeriesFit(np.zeros(0, int), [], [], np.zeros(0), **(plain | known))
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "said"),
+    [
+        ({}, 0, "undetermined, both hands fit nearly equally well (log ratio 7, at least 10"),
+        ({"hand_evidence": 60.0, "hand_confidence": 0.3}, 0, "contradict each other"),
+        ({"rival": Rival(0.8, "x")}, 0, "rings that are not proven do not tell it"),
+        ({"rival": Rival(0.8, "x")}, 1, "cannot confirm it"),
+        ({"hand": -1, "hand_evidence": 60.0}, 0, "inverted by the defocus gradient (the views "),
+        ({"hand": 1, "hand_confidence": -0.9}, 1, "CONTRADICTS it (the views agree by 90 %"),
+    ],
+)
+def test_the_hand_in_words(known, given, said):
+    assert said in hand_text(fit_of(**known), given)
+
+
+def test_a_defocus_that_is_not_proven_is_said_to_be_so(made, tmp_path):
+    """Noise with a ladder of its own, instead of the rings of a CTF."""
+    series = replace(made[1], stack=ladder(n=512, tilts=TILTS), name="x")
+    context = Context()
+    params = CtfEstimation.Params(tile_px=256)
+    table = CtfEstimation.run({"tilt_series": series}, params, context)["ctf_table"]
+    assert any("NOT PROVEN" in note and "% as well" in note for note in context.notes)
+    assert not any("by the defocus gradient" in note for note in context.notes)
+    assert table.hand == 0
+    assert not table.proven
+    place = Place(tmp_path, tmp_path.parent)
+    record = save_outputs({"ctf_table": table}, {"tilt_series": series}, place)["ctf_table"]
+    assert load(record, place).rival == pytest.approx(table.rival, abs=1e-4)
+    del record["rival"]  # projects of earlier versions
+    assert load(record, place).proven
+    context = Context(folder=tmp_path)
+    inputs = {"tilt_series": series, "ctf_table": table}
+    CtfCorrection.run(inputs, CtfCorrection.Params(), context)
+    assert any("not proven" in note for note in context.notes)
 
 
 def test_a_table_in_a_project(made, table, tmp_path):
@@ -119,7 +176,7 @@ def test_correction_of_a_series(made, table, tmp_path, blending):
 
 def test_views_without_a_ctf_are_named_before_any_work(made, table, tmp_path):
     some = np.array([0, 1, 3, 4])
-    names = [n for n in table.__dataclass_fields__ if n[:4] not in ("opti", "hand")]
+    names = [n for n, x in vars(table).items() if isinstance(x, np.ndarray)]
     less = CtfTable(**{n: getattr(table, n)[some] for n in names})
     inputs = {"tilt_series": made[1], "ctf_table": less}
     with pytest.raises(InputError, match="no defocus for views 3 of TS_1"):

@@ -94,17 +94,23 @@ def _correlation(a: Floats, b: Floats) -> float:
 
 
 def _resolution(frequency: Floats, measured: Floats, model: Floats, phase: Floats) -> float:
-    """Period at which the correlation within two rings on either side falls below a half."""
-    good = 0
+    """Period up to which the correlation within two rings on either side stays above a half.
+
+    Of the longest stretch of such rings: where particles or gold have rings of their own at long
+    periods, it begins behind those. Gaps of half a window are overlooked.
+    """
+    best = (0, 0)
+    n, end = 0, 0
     for i in range(len(frequency)):
         near = np.abs(phase - phase[i]) < 2 * math.pi
-        if near.sum() < 6:
+        if near.sum() < 6 or _correlation(measured[near], model[near]) < _LEAST_CORRELATION:
             continue
-        if _correlation(measured[near], model[near]) >= _LEAST_CORRELATION:
-            good = i
-        elif i - good > max(4, near.sum() // 2):
-            break
-    return float(1 / frequency[good])
+        gap = max(4, near.sum() // 2)
+        n, end = (n + 1 if i - end <= gap else 1), i
+        # A short stretch is chance, except from the longest period on.
+        if end == n - 1 or n > gap:
+            best = max(best, (n, end))
+    return float(1 / frequency[best[1]])
 
 
 def defocus_of(fit: Fit) -> Defocus:

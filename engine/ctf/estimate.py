@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from tiltwright.engine.ctf.curves import RadialFit, radial_fit
 from tiltwright.engine.ctf.fit import ENVELOPES_A2, Fit, FitData, refine, search
+from tiltwright.engine.ctf.judge import Rival, best_rival, vote
 from tiltwright.engine.ctf.model import Optics
 from tiltwright.engine.ctf.neighbours import best_path, smooth_walk, walk_scale
 from tiltwright.engine.ctf.spectra import ViewSpectra, view_spectra
@@ -31,7 +32,6 @@ _WALK_A = 1500.0
 _LEAST_WALK = np.array([30.0, 10.0, 10.0, 0.5])
 _HIGH_TILT_DEG = 15.0
 _FIXED_PHASES = np.arange(0.0, 180.0, 15.0)
-_LEAST_EVIDENCE, _LEAST_AGREEMENT = 10.0, 0.5
 _LEAST_LOG_RATIO = 2.0
 """Per view; fits to noise alone reach 1.8 on average (512 and 1024 pixels, 8 series)."""
 
@@ -95,6 +95,8 @@ class SeriesFit:
         Agreement of the views, 0 to 1, weighted by what each can tell.
     hand_evidence : float
         Log likelihood of ``hand`` over the other one.
+    rival : Rival
+        The best of the other explanations.
     """
 
     views: npt.NDArray[np.int64]
@@ -104,6 +106,7 @@ class SeriesFit:
     hand: int
     hand_confidence: float
     hand_evidence: float
+    rival: Rival
 
 
 def estimate_series(
@@ -190,11 +193,6 @@ def estimate_series(
     return work.result(views, curves)
 
 
-def tells_hand(evidence: float, agreement: float) -> bool:
-    """Whether log likelihood and agreement of the views are enough to believe a hand."""
-    return evidence > _LEAST_EVIDENCE and agreement > _LEAST_AGREEMENT
-
-
 class _Series:
     """The views of a series, in the order of acquisition, while they are fitted."""
 
@@ -203,7 +201,7 @@ class _Series:
         top: float,
     ) -> None:  # fmt: skip
         self.spectra, self.tilt_deg = spectra, tilt_deg
-        self.optics, self.settings = optics, settings
+        self.optics, self.settings, self.top = optics, settings, top
         self.data = [FitData.of(s) for s in spectra]
         self.radial = [FitData.of(s, sectors=False) for s in spectra]
         low, high = settings.defocus_a
@@ -216,22 +214,29 @@ class _Series:
         self.b_a2: list[float] = []
         self.fits: list[Fit] = []
         self.prior: list[tuple[Floats, Floats] | None] = [None] * len(spectra)
+        self.rival = Rival(0.0, "")
 
-    def searched(self, i: int) -> tuple[Floats, Floats]:
-        """Log ratios ``(2 hands, n_phases, n_defocus)``, and for each hand the best envelope."""
-        out, best = [], []
+    def searched(self, i: int) -> tuple[Floats, Floats, Floats]:
+        """Log ratios of one view.
+
+        ``(2 hands, n_phases, n_defocus)``; for each hand the best envelope; ``(n_defocus,)`` of
+        rings of reversed contrast, which a phase shift of 90 degrees has too.
+        """
+        out, best, reversed_ = [], [], np.zeros(len(self.grid))
         for hand in (1, -1):
             ratios = [
                 search(self.radial[i], self.optics, self.grid, self.phases, hand, b)
                 for b in ENVELOPES_A2
             ]
             k = int(np.argmax([r.max() for r in ratios]))
-            out.append(ratios[k])
+            out.append(np.maximum(ratios[k], 0))
             best.append(ENVELOPES_A2[k])
-        return np.array(out), np.array(best)
+            if not self.settings.phase_shift:
+                reversed_ = np.maximum(reversed_, -np.min(ratios, (0, 1)))
+        return np.array(out), np.array(best), reversed_
 
-    def choose(self, found: list[tuple[Floats, Floats]]) -> None:
-        """The hand, and a starting value for each view."""
+    def choose(self, found: list[tuple[Floats, Floats, Floats]]) -> None:
+        """The hand, a starting value for each view, and what else it could be."""
         ratio = np.array([f[0] for f in found])  # views, hands, phases, defocus
         plain = ratio.max(2)
         views = np.arange(len(plain))
@@ -247,6 +252,10 @@ class _Series:
             phase = self.phases[int(ratio[i, h, :, at].argmax())]
             self.start.append(np.array([self.grid[at], 0.0, 0.0, phase]))
             self.b_a2.append(float(found[i][1][h]))
+        # Where the phase turns by half a ring more, or less, over the band.
+        width = np.pi / (self.top - self.optics.per_defocus / self.settings.band_a[0] ** 2)
+        reversed_ = np.array([f[2] for f in found])
+        self.rival = best_rival(plain[:, h], reversed_, self.grid, paths[h], width)
 
     def _refine(self, i: int, start: Floats, hand: int, bound: bool = False) -> Fit:
         return refine(
@@ -271,19 +280,16 @@ class _Series:
 
     def judge_hand(self, evidence: list[float]) -> None:
         """Whether the gradient tells the hand."""
-        total = float(np.sum(evidence))
-        size = float(np.abs(evidence).sum())
-        self.confidence = abs(total) / size if size > 0 else 0.0
-        self.evidence = abs(total)
+        found = vote(evidence)
+        self.confidence, self.evidence = found.agreement, found.evidence
         if self.settings.hand != 0:
-            agrees = total >= 0
-            self.confidence = self.confidence if agrees else -self.confidence
+            self.confidence *= found.better
             return
-        if total < 0:
+        if found.better < 0:
             self.hand = -self.hand
             self.fits = [self.refined(i) for i in range(len(self.fits))]
-        clear = tells_hand(self.evidence, self.confidence)
-        self.hand_said = self.hand if clear else 0
+        # Rings that may be none of the CTF tell nothing of its gradient.
+        self.hand_said = self.hand if found.hand and self.rival.proven else 0
 
     def bind(self) -> None:
         """Give each view a prior by the others."""
@@ -340,4 +346,5 @@ class _Series:
         return SeriesFit(
             views[back], [self.fits[i] for i in back], [curves[i] for i in back],
             np.array(sigma)[back], self.hand_said, self.confidence, self.evidence,
+            self.rival,
         )  # fmt: skip

@@ -110,7 +110,7 @@ def search(
 ) -> Floats:
     """Log likelihood ratio of each trial against no rings, ``(n_phases, n_defocus)``.
 
-    Zero where the best amplitude would be negative.
+    Negative where the best amplitude is: minus that of rings of reversed contrast.
     """
     trials = np.array([
         [d, optics.constant(p)] for p in phases_deg for d in defocus_a
@@ -129,8 +129,8 @@ def search(
     sums = out[:, 2:]
     rr = out[:, 0] - np.einsum("ij,jk,ik->i", sums, inverse, sums)
     rv = out[:, 1] - sums @ inverse @ plain
-    gain = np.where(rv > 0, rv**2 / np.maximum(rr, 1e-12), 0.0)
-    ratio = -0.5 * data.n_independent * np.log1p(-np.minimum(gain / rss0, 1 - 1e-9))
+    gain = rv**2 / np.maximum(rr, 1e-12)
+    ratio = -0.5 * data.n_independent * np.log1p(-np.minimum(gain / rss0, 1 - 1e-9)) * np.sign(rv)
     return np.asarray(ratio.reshape(len(phases_deg), len(defocus_a)))
 
 

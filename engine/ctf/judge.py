@@ -2,21 +2,127 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from tiltwright.engine.ctf.model import Defocus
-from tiltwright.engine.ctf.neighbours import smooth_walk, walk_scale
+from tiltwright.engine.ctf.neighbours import best_path, smooth_walk, walk_scale
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 LEAST_SCORE, _LEAST_OF_MEDIAN = 0.3, 0.4
 """Correlation of measured and fitted rings below which a view is weak; programs whose scores are
 lower altogether are judged by their median."""
 _FACTOR_RESOLUTION = 1.6
 _OFF_SD, _OFF_A = 5.0, 500.0
 _LEAST_WALK = np.array([30.0, 10.0, 10.0, 0.5])
+_WALK_A = 1500.0
+LEAST_EVIDENCE, _LEAST_AGREEMENT, _AGREED = 10.0, 0.5, 0.9
 _USUAL_SD_A = 100.0
 _PHASE_SD_DEG = 3.0
+
+
+MOST_RIVAL = 0.5
+"""Evidence of the best other explanation, in parts of that for the defocus that was found, up to
+which this is proven. Rings of amorphous ice have 0.1 to 0.3 (ten series of the acceptance, and
+weaker ones down to a third of the ring contrast), structure without rings 0.7 to 2."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The best of all other explanations of the spectra of a series.
+
+    Attributes
+    ----------
+    share : float
+        Its log likelihood, of all views together, over that of the defocus that was found; where
+        more views than that lie at an end of the range that was searched, their share.
+    text : str
+        What it is.
+    """
+
+    share: float
+    text: str
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is weak enough for the defocus to be believed."""
+        return self.share <= MOST_RIVAL
+
+
+def best_rival(
+    ratio: Floats, reversed_: Floats, defocus_a: Floats, path: Ints, width_a: float
+) -> Rival:
+    """What else could explain the spectra: another defocus, or rings that no CTF can have.
+
+    The power of a specimen is not smooth: particles, membranes and gold have rings of their own,
+    which some defocus always fits somewhat. They are as well, or as badly, fitted by
+    another defocus and by rings whose maxima and minima are exchanged; rings of the CTF are not.
+
+    Parameters
+    ----------
+    ratio : (n_views, n_defocus)
+        Log likelihood of each defocus over no rings, views in the order of acquisition.
+    reversed_ : (n_views, n_defocus)
+        The same for rings of reversed contrast; zero where these are possible.
+    defocus_a : (n_defocus,)
+    path : (n_views,) int64
+        Index of the defocus that was found.
+    width_a : float
+        Defocus nearer to what was found than this is not another one.
+    """
+    views = np.arange(len(path))
+    total = max(float(ratio[views, path].sum()), 1e-9)
+    far = np.abs(defocus_a - defocus_a[path][:, None]) >= width_a
+    ends = (path == 0) | (path == len(defocus_a) - 1)
+    out = [Rival(float(ends.mean()), "it lies at an end of the range that was searched")]
+    reverse = "rings of reversed contrast, which no CTF has, explain"
+    for table, text in ((ratio * far, "a defocus of {:.1f} µm explains"), (reversed_, reverse)):
+        other = best_path(table, defocus_a, _WALK_A)
+        um = float(np.median(defocus_a[other])) / 1e4
+        share = float(table[views, other].sum()) / total
+        out.append(Rival(share, f"{text.format(um)} the spectra {100 * share:.0f} % as well"))
+    return max(out, key=lambda rival: rival.share)
+
+
+@dataclass(frozen=True)
+class HandVote:
+    """What the defocus gradients of tilted views say on the hand.
+
+    Attributes
+    ----------
+    hand : int
+        1, -1, or 0 when they do not tell.
+    agreement : float
+        0 to 1: how far the views say the same, weighted by what each can tell.
+    evidence : float
+        Log likelihood of the better hand over the other one.
+    better : int
+        1 or -1, however weak.
+    """
+
+    hand: int
+    agreement: float
+    evidence: float
+    better: int
+
+
+def vote(evidence: npt.ArrayLike) -> HandVote:
+    """Judge ``(n_views,)`` log likelihoods of hand 1 over hand -1.
+
+    The views have to agree better than twice what votes of random sign would.
+    """
+    each = np.asarray(evidence, np.float64)
+    total, size = float(each.sum()), float(np.abs(each).sum())
+    if size == 0:
+        return HandVote(0, 0.0, 0.0, 1)
+    agreement, chance = abs(total) / size, float(np.sqrt((each**2).sum())) / size
+    better = 1 if total >= 0 else -1
+    needed = min(max(_LEAST_AGREEMENT, 2 * chance), _AGREED)
+    clear = abs(total) > LEAST_EVIDENCE and agreement > needed
+    return HandVote(better if clear else 0, agreement, abs(total), better)
 
 
 def track(p: Floats, good: npt.NDArray[np.bool_], sigma_a: Floats) -> Floats:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tiltwright.engine.ctf.judge import MOST_RIVAL
 from tiltwright.engine.ctf.model import Defocus, Optics
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import read_bytes, write_text
@@ -54,6 +55,9 @@ class CtfTable:
         Sign of the defocus gradient across the tilt: 1, -1, or 0 when undetermined.
     hand_confidence : float
         0 to 1: how far the views agree on it.
+    rival : float
+        Evidence of the best other explanation of the spectra in parts of that for this one
+        (``engine/ctf/judge.py``); 0 where it is not known.
 
     Raises
     ------
@@ -75,6 +79,7 @@ class CtfTable:
     optics: Optics = field(default_factory=Optics)
     hand: int = 0
     hand_confidence: float = 0.0
+    rival: float = 0.0
 
     def __post_init__(self) -> None:
         """Check, and round to what the file holds, so that reading it back changes nothing."""
@@ -100,6 +105,11 @@ class CtfTable:
             raise InputError("CTF table: two rows for one view")
         if self.hand not in (-1, 0, 1):
             raise InputError(f"CTF table: hand {self.hand} is not -1, 0 or 1")
+
+    @property
+    def proven(self) -> bool:
+        """Whether the spectra say this and nothing else, as far as it is known."""
+        return self.rival <= MOST_RIVAL
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -281,7 +291,9 @@ def write_table(folder: Path, name: str, table: CtfTable, series: TiltSeries) ->
     return paths
 
 
-def read_table(path: Path, optics: Optics, hand: int, hand_confidence: float) -> CtfTable:
+def read_table(
+    path: Path, optics: Optics, hand: int, hand_confidence: float, rival: float = 0.0
+) -> CtfTable:
     """Read what :func:`write_table` wrote into ``NAME_ctf.csv``.
 
     Raises
@@ -300,6 +312,8 @@ def read_table(path: Path, optics: Optics, hand: int, hand_confidence: float) ->
         columns: dict[str, Any] = dict(zip(_COLUMNS, values.T, strict=True))
         columns["order"] = columns["order"].astype(np.int64)
         columns["used"] = columns["used"] != 0
-        return CtfTable(**columns, optics=optics, hand=hand, hand_confidence=hand_confidence)
+        return CtfTable(
+            **columns, optics=optics, hand=hand, hand_confidence=hand_confidence, rival=rival
+        )
     except (ValueError, TypeError) as exc:
         raise InputError(f"{path}: damaged ({exc})") from exc

@@ -71,8 +71,9 @@ class EditedTable:
         """The table of a version; raises :class:`InputError`."""
         hand, agreed = version.numbers.get("hand", 0), version.numbers.get("hand_confidence", 0.0)
         return read_table(
-            version.path / f"{self._name}_ctf.csv", self.load().optics, int(hand), float(agreed)
-        )
+            version.path / f"{self._name}_ctf.csv", self.load().optics, int(hand), float(agreed),
+            float(version.numbers.get("rival", 0.0)),
+        )  # fmt: skip
 
     # -- what is not saved yet ---------------------------------------------------------------
 
@@ -116,7 +117,7 @@ class EditedTable:
             return None
         now = self.load()
         try:
-            return read_table(path, now.optics, now.hand, now.hand_confidence)
+            return read_table(path, now.optics, now.hand, now.hand_confidence, now.rival)
         except InputError:
             return None
 
@@ -125,7 +126,10 @@ class EditedTable:
     def _write(self, table: CtfTable, note: str) -> Version:
         path = new_folder(self.folder)
         write_table(path, self._name, table, self._series)
-        numbers = {"hand": float(table.hand), "hand_confidence": table.hand_confidence}
+        numbers = {
+            "hand": float(table.hand), "hand_confidence": table.hand_confidence,
+            "rival": table.rival,
+        }  # fmt: skip
         return write_record(path, self._name, author(), note, numbers)
 
     def _record(self, table: CtfTable, version: Version) -> dict[str, object]:
@@ -138,5 +142,5 @@ class EditedTable:
         }
         return {
             "files": named, "text": table.describe(), "hand": table.hand,
-            "hand_confidence": round(table.hand_confidence, 4),
+            "hand_confidence": round(table.hand_confidence, 4), "rival": round(table.rival, 4),
         }  # fmt: skip

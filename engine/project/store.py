@@ -189,7 +189,7 @@ def _save_ctf(table: CtfTable, series: TiltSeries, place: Place) -> Record:
         "kind": "ctf_table", "name": series.name, "files": named, "text": table.describe(),
         "voltage_kv": table.optics.voltage_kv, "cs_mm": table.optics.cs_mm,
         "amplitude_contrast": table.optics.amplitude_contrast, "hand": table.hand,
-        "hand_confidence": round(table.hand_confidence, 4),
+        "hand_confidence": round(table.hand_confidence, 4), "rival": round(table.rival, 4),
     }  # fmt: skip
 
 
@@ -275,7 +275,10 @@ def _load_model(r: Mapping[str, Any], place: Place) -> FiducialModel:
 
 def _load_ctf(r: Mapping[str, Any], place: Place) -> CtfTable:
     optics = Optics(r["voltage_kv"], r["cs_mm"], r["amplitude_contrast"])
-    return read_table(place.path(r["files"]["_ctf.csv"]), optics, r["hand"], r["hand_confidence"])
+    return read_table(
+        place.path(r["files"]["_ctf.csv"]), optics, r["hand"], r["hand_confidence"],
+        r.get("rival", 0.0),
+    )  # fmt: skip
 
 
 def _load_tomo(r: Mapping[str, Any], place: Place) -> Tomogram:

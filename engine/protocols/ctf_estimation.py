@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from tiltwright.engine.ctf.judge import LEAST_EVIDENCE
 from tiltwright.engine.model.ctf_table import CtfTable, series_optics
 from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.protocols import base
@@ -86,16 +87,15 @@ class CtfEstimation(Protocol):
 
     @classmethod
     def run(cls, inputs: Mapping[str, Any], params: Any, context: Context) -> dict[str, Any]:
-        """Estimate one series; binned ones on their raw stack, which has more rings."""
+        """Estimate one series on its raw stack.
+
+        Binning takes rings away, and a dose filter, a correction or erased gold change them.
+        """
         from tiltwright.engine.ctf.estimate import estimate_series
-        from tiltwright.engine.protocols.ctf_geometry import (
-            estimated_stack,
-            view_slopes,
-        )
+        from tiltwright.engine.protocols.ctf_geometry import view_slopes
 
         series: TiltSeries = inputs["tilt_series"]
-        stack = estimated_stack(series)
-        if stack is series.stack and series.work is not None:
+        if series.work is not None:
             context.say("estimated on the raw stack")
         slopes, centres, tilt = view_slopes(series, 1, 1, params.pretilt_deg)
         used = series.used
@@ -104,7 +104,7 @@ class CtfEstimation(Protocol):
         settings = _settings(series, params)
         optics = series_optics(series)
         fit = estimate_series(
-            stack, series.pixel_size_a, slopes, centres, tilt, series.order, used, optics,
+            series.stack, series.pixel_size_a, slopes, centres, tilt, series.order, used, optics,
             settings, threads=context.threads, monitor=context.monitor,
         )  # fmt: skip
         table = table_of_fit(fit, series, optics)
@@ -120,6 +120,12 @@ class CtfEstimation(Protocol):
         if len(blank):
             names = ", ".join(str(v + 1) for v in blank)
             context.note(f"no CTF of views {names}: they are blank; exclude them")
+        if not fit.rival.proven:
+            context.note(
+                f"the defocus is NOT PROVEN: {fit.rival.text}; look at the rings in the CTF "
+                "viewer, change the defocus or fit range, take a stack with smaller pixels, or "
+                "import a CTF"
+            )
         context.note(hand_text(fit, settings.hand))
         return {"ctf_table": table}
 
@@ -149,18 +155,28 @@ def table_of_fit(fit: SeriesFit, series: TiltSeries, optics: Any) -> CtfTable:
         np.array([d.angle_deg for d in found]), np.array([d.phase_shift_deg for d in found]),
         np.full(n, np.nan), np.array([c.score for c in fit.curves]),
         np.array([c.resolution_a for c in fit.curves]), fit.sigma_a, np.ones(n, np.bool_), optics,
-        fit.hand, round(max(fit.hand_confidence, 0.0), 4),
+        fit.hand, round(max(fit.hand_confidence, 0.0), 4), round(fit.rival.share, 4),
     )  # fmt: skip
 
 
 def hand_text(fit: SeriesFit, given: int) -> str:
     """What the defocus gradient says on the hand, in a sentence."""
-    percent = f"{100 * abs(fit.hand_confidence):.0f} % agreement, log ratio {fit.hand_evidence:.0f}"
+    agreed = f"{100 * abs(fit.hand_confidence):.0f} %"
+    numbers = f"the views agree by {agreed}, log ratio {fit.hand_evidence:.0f}"
     if given != 0:
+        if not fit.rival.proven:
+            return "hand: given; rings that are not proven cannot confirm it"
         verb = "agrees with" if fit.hand_confidence >= 0 else "CONTRADICTS"
-        return f"hand: given; the defocus gradient {verb} it ({percent})"
-    if fit.hand == 0:
-        return f"hand: undetermined, the tilts or the rings are too weak ({percent})"
-    return (
-        f"hand: {'as it is' if fit.hand == 1 else 'inverted'} by the defocus gradient ({percent})"
-    )
+        return f"hand: given; the defocus gradient {verb} it ({numbers})"
+    if fit.hand != 0:
+        said = "as it is" if fit.hand == 1 else "inverted"
+        return f"hand: {said} by the defocus gradient ({numbers})"
+    if not fit.rival.proven:
+        return "hand: undetermined, rings that are not proven do not tell it"
+    if fit.hand_evidence < LEAST_EVIDENCE:
+        return (
+            "hand: undetermined, both hands fit nearly equally well (log ratio "
+            f"{fit.hand_evidence:.0f}, at least {LEAST_EVIDENCE:.0f} is needed): the tilts are too "
+            "small or the rings too weak"
+        )
+    return f"hand: undetermined, the views contradict each other (they agree by {agreed} only)"

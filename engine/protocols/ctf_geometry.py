@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +46,6 @@ def view_slopes(
     return slopes * binning, centres, tilt
 
 
-def estimated_stack(series: TiltSeries) -> Any:
-    """The stack on which the CTF is measured: the raw one if the other has fewer rings."""
-    plain = series.binning == 1 and not series.ctf_corrected
-    return series.images if plain else series.stack
-
-
 def fitted_band(series: TiltSeries, longest_a: float, shortest_a: float) -> tuple[float, float]:
     """The range of periods that is fitted, no shorter than two raw pixels."""
     return longest_a, max(shortest_a, 2.05 * series.pixel_size_a)
@@ -66,7 +60,7 @@ def examiner_of(
     series: TiltSeries, optics: Optics, *, tile_px: int, band_a: tuple[float, float],
     pretilt_deg: float = 0.0, threads: int = 2,
 ) -> Examiner:  # fmt: skip
-    """For looking at single views of a series as the estimation does.
+    """For looking at single views of a series as the estimation does: in its raw stack.
 
     Raises
     ------
@@ -77,6 +71,6 @@ def examiner_of(
 
     slopes, centres, _ = view_slopes(series, 1, 1, pretilt_deg)
     return Examiner(
-        estimated_stack(series), series.pixel_size_a, slopes, centres, optics,
+        series.stack, series.pixel_size_a, slopes, centres, optics,
         tile=fitted_tile(series, tile_px), band_a=fitted_band(series, *band_a), threads=threads,
     )  # fmt: skip

@@ -80,6 +80,8 @@ class CtfViews:
             are used, or is of other views.
         """
         row = rows_of(title, series, table)
+        if not table.proven:
+            context.note("the defocus is not proven by the spectra: look at the CTF")
         sign = {"as it is": 1, "inverted": -1}.get(hand, table.hand)
         if sign == 0:
             sign = 1

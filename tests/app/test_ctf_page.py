@@ -171,18 +171,24 @@ def test_views_that_are_excluded_turn_grey(person, qtbot, folder):
     assert page.session.bad[1]
 
 
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory) -> Path:
+    """A stack with the tilts of the tables of other programs."""
+    tilts, folder = read_angles(FORMATS / "017.tlt"), tmp_path_factory.mktemp("017")
+    view = np.random.default_rng(1).normal(0, 100, (256, 256)).astype(np.int16)
+    with MrcWriter(folder / "017.mrc", (len(tilts), 256, 256), np.int16, 3.0) as writer:
+        for v in range(len(tilts)):
+            writer.write(v, np.roll(view, 31 * v, 0))
+    write_angles(folder / "017.rawtlt", tilts)
+    return folder / "017.mrc"
+
+
 @pytest.mark.skipif(not FORMATS.is_dir(), reason="../shared/data/formats is missing")
 @pytest.mark.parametrize("name", ["017_warp.xml", "017_ctffind4.txt", "017_gctf.star"])
-def test_tables_of_other_programs_open_on_their_spectra(person, qtbot, tmp_path, name):
+def test_tables_of_other_programs_open_on_their_spectra(person, qtbot, noise, tmp_path, name):
     """Views, optics and pixel size of the series, the defocus of the file."""
-    tilts = read_angles(FORMATS / "017.tlt")
-    rng = np.random.default_rng(1)
-    with MrcWriter(tmp_path / "017.mrc", (len(tilts), 256, 256), np.int16, 3.0) as writer:
-        for v in range(len(tilts)):
-            writer.write(v, rng.normal(0, 100, (256, 256)).astype(np.int16))
-    write_angles(tmp_path / "017.rawtlt", tilts)
     project = Project.create(tmp_path / "project")
-    project.add("import-tilt-series", {"files": [str(tmp_path / "017.mrc")], "axis_deg": 85.0})
+    project.add("import-tilt-series", {"files": [str(noise)], "axis_deg": 85.0})
     project.add("ctf-import", {"files": [str(FORMATS / name)]}, {"tilt_series": of(1)})
     for k in (1, 2):
         execute(project, k)

@@ -46,6 +46,16 @@ def test_numbers_of_an_alignment_stand_by_series(project):
     assert (found["Complete"].text, found["Complete"].verdict) == ("50 %", "check")
 
 
+def test_a_defocus_that_is_not_proven_is_to_be_checked():
+    record = {"hand": 0, "hand_confidence": 0.0, "text": "7 views, defocus 2.01 to 2.02 µm"}
+    assert describe._ctf_numbers("s1", record)[0].verdict == ""
+    assert describe._ctf_numbers("s1", record | {"rival": 0.3})[0].verdict == ""
+    doubtful = describe._ctf_numbers("s1", record | {"rival": 1.36})[0]
+    assert doubtful.text == "2.01 to 2.02 µm, not proven"
+    assert doubtful.verdict == "check"
+    assert "136 % as well" in doubtful.reason
+
+
 def test_a_box_says_what_its_items_are(project):
     record = {"kind": "tomogram", "shape": [300, 8, 8], "pixel_size_a": 11.04}
     run = project.add("reconstruction", {}, {})

@@ -52,7 +52,7 @@ def main(numbers: list[int]) -> None:
             f"series {number}: {spec.defocus_um:.2f} um, contrast {spec.contrast:.1f}: error "
             f"{np.sqrt((off[low] ** 2).mean()):.3f} % below 50 degrees, "
             f"{np.sqrt((off[~low] ** 2).mean()):.3f} % above, largest {np.abs(off).max():.2f} %; "
-            f"hand {fit.hand} of {spec.hand}; {seconds:.1f} s",
+            f"hand {fit.hand} of {spec.hand}; rival {fit.rival.share:.2f}; {seconds:.1f} s",
             flush=True,
         )
 

@@ -333,6 +333,25 @@ def test_the_hand_is_found_and_taken_over(make_viewer, qtbot, ice):
     assert viewer.session.modified
 
 
+def test_an_estimate_that_is_not_proven_is_amber_until_a_person_sets_it(make_viewer, qtbot, ice):
+    viewer = make_viewer(replace(true_table(*ice, hand=0), rival=1.3))
+    session = viewer.session
+    assert sorted(session.weak) == list(range(N))
+    assert all("not proven" in why for why in session.weak.values())
+    assert viewer.hand.text().startswith(
+        "Defocus NOT PROVEN: other rings explain the spectra 130 %"
+    )
+    assert "7 weak" in viewer.summary.text()
+    session.set_defocus(3, turned(viewer, 3, 100), "Set")
+    qtbot.waitUntil(lambda: 3 not in session.weak, timeout=3000)
+    assert len(session.weak) == N - 1
+    # What its gradient says cannot be taken over.
+    viewer.actions_.check.trigger()
+    settled(viewer, qtbot)
+    assert "NOT PROVEN" in viewer.hand.text()
+    assert not viewer.actions_.take.isEnabled()
+
+
 def test_a_click_in_the_plot_goes_to_the_view(make_viewer, qtbot):
     viewer = make_viewer()
     plot = viewer.plot

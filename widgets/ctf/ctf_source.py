@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from tiltwright.engine.ctf.examine import Examiner, Look
+    from tiltwright.engine.ctf.judge import HandVote
     from tiltwright.engine.ctf.model import Defocus, Optics
     from tiltwright.engine.model.tilt_series import TiltSeries
 
@@ -88,19 +89,13 @@ class HandFound:
 
     Attributes
     ----------
-    hand : int
-        1, -1, or 0 when it does not tell.
-    confidence : float
-        Agreement of the views, 0 to 1.
-    evidence : float
-        Log likelihood of it over the other one.
+    vote : HandVote
+        Of the views.
     n_views : int
         Views that were asked.
     """
 
-    hand: int
-    confidence: float
-    evidence: float
+    vote: HandVote
     n_views: int
 
 
@@ -150,7 +145,7 @@ class CtfSource:
 
         In pieces for a lane, hence ``None`` in between.
         """
-        from tiltwright.engine.ctf.estimate import tells_hand
+        from tiltwright.engine.ctf.judge import vote
         from tiltwright.engine.errors import DataError
 
         evidence = []
@@ -161,8 +156,4 @@ class CtfSource:
                 except DataError:
                     continue  # a blank view tells nothing
                 yield None
-        total, size = float(np.sum(evidence)), float(np.abs(evidence).sum())
-        confidence = abs(total) / size if size > 0 else 0.0
-        clear = tells_hand(abs(total), confidence)
-        hand = (1 if total > 0 else -1) if clear else 0
-        yield HandFound(hand, confidence, abs(total), len(evidence))
+        yield HandFound(vote(evidence), len(evidence))

@@ -240,8 +240,8 @@ class CtfViewer(QWidget):
 
     def take_hand(self) -> None:
         """Put the hand that was found into the table."""
-        if self._found is not None and self._found.hand:
-            self.session.set_hand(self._found.hand, self._found.confidence)
+        if self._found is not None and self._found.vote.hand:
+            self.session.set_hand(self._found.vote.hand, self._found.vote.agreement)
 
     # -- reactions ---------------------------------------------------------------------------
 
@@ -326,10 +326,12 @@ class CtfViewer(QWidget):
 
     def _show_hand(self) -> None:
         table, found = self.session.table, self._found
-        self.hand.setText(hand_words(table, found) if table is not None else "")
+        unproven = bool(self.session.unproven.any())
+        self.hand.setText(hand_words(table, found, unproven) if table is not None else "")
         self.actions_.check.setEnabled(table is not None)
         said = table.hand if table is not None else 0
-        self.actions_.take.setEnabled(found is not None and found.hand not in (0, said))
+        news = found is not None and found.vote.hand not in (0, said)
+        self.actions_.take.setEnabled(news and not unproven)
 
     def _show_levels(self) -> None:
         self.levels.show_values(self.spectrum.values(), *self.spectrum.levels)

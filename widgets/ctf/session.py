@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tiltwright.engine.model.tilt_series import TiltSeries
 
 
+UNPROVEN = "not proven: other rings fit about as well"
+
+
 class _Edit(QUndoCommand):
     """Another table; edits of one gesture are one command."""
 
@@ -120,6 +123,15 @@ class CtfSession(QObject):
     def hand(self) -> int:
         """Of the defocus gradient; 0 as long as it is undetermined."""
         return self.table.hand if self.table is not None else 0
+
+    @property
+    def unproven(self) -> npt.NDArray[np.bool_]:
+        """``(n_views,)`` views whose defocus is an estimate that the spectra do not prove.
+
+        What a person set or fitted again is theirs.
+        """
+        proven = self.table is None or self.table.proven
+        return np.isfinite(self.column("sigma_a")) & (not proven)
 
     # -- editing -----------------------------------------------------------------------------
 
@@ -231,6 +243,9 @@ class CtfSession(QObject):
         self.track = np.full(len(self._rows), np.nan)
         self.track[views] = said[:, 0]
         self.weak = {int(views[i]): why for i, why in weak.items()}
+        for view in np.flatnonzero(self.unproven).tolist():
+            why = self.weak.get(view)
+            self.weak[view] = f"{why}, {UNPROVEN}" if why else UNPROVEN
         for view in np.flatnonzero(series.used & (self._rows < 0)):
             self.weak[int(view)] = "no CTF"
         self.judged.emit()

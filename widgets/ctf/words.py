@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tiltwright.engine.ctf.judge import LEAST_EVIDENCE
 from tiltwright.widgets.ctf.ctf_source import HandFound
 from tiltwright.widgets.ctf.session import CtfSession
 
@@ -52,19 +53,28 @@ def place_words(s: float, theta: float) -> str:
     return f"{1 / s:.1f} Å at {direction:.0f}°"
 
 
-def hand_words(table: CtfTable, found: HandFound | None) -> str:
-    """What is known of the hand."""
+def hand_words(table: CtfTable, found: HandFound | None, unproven: bool) -> str:
+    """What is known of the hand; ``unproven``: of rings that may be none of the CTF."""
     said = f"Hand: {_HANDS[table.hand]}"
     if table.hand and table.hand_confidence:
-        said += f", {100 * table.hand_confidence:.0f} % agreement of the views"
+        said += f", the views agree by {100 * table.hand_confidence:.0f} %"
     elif not table.hand:
         said += ", each view is shown with the one that fits better"
+    if unproven:
+        share = f"{100 * table.rival:.0f} %"
+        return f"Defocus NOT PROVEN: other rings explain the spectra {share} as well. {said}."
     if found is None:
         return said
-    if not found.hand:
-        return f"{said}. The gradient does not tell: the tilts or the rings are too weak."
-    verdict = "agrees" if found.hand == table.hand else f"says {_HANDS[found.hand]}"
+    vote = found.vote
+    if not vote.hand:
+        why = (
+            "both hands fit nearly equally well; the tilts are too small or the rings too weak"
+            if vote.evidence < LEAST_EVIDENCE
+            else "the views contradict each other"
+        )
+        return f"{said}. The gradient does not tell: {why}."
+    verdict = "agrees" if vote.hand == table.hand else f"says {_HANDS[vote.hand]}"
     return (
-        f"{said}. The gradient {verdict}: {100 * found.confidence:.0f} % of {found.n_views} views, "
-        f"log ratio {found.evidence:.0f}."
+        f"{said}. The gradient {verdict}: {found.n_views} views agree by "
+        f"{100 * vote.agreement:.0f} %, log ratio {vote.evidence:.0f}."
     )
