@@ -29,7 +29,7 @@ from tiltwright.engine.volume.chimerax import write_scene
 from tiltwright.engine.volume.denoise import Denoising, denoise_slab
 from tiltwright.engine.volume.membranes import find_membranes
 from tiltwright.engine.volume.mesh import mesh_of_mask, write_mesh
-from tiltwright.engine.volume.sheets import plane_ness
+from tiltwright.engine.volume.sheets import UNIT, plane_ness
 
 CORNERS = np.ones((3, 3, 3), bool)
 
@@ -68,11 +68,11 @@ def test_plane_ness_tells_sheets_from_lines_and_balls():
     line, ball = -np.exp(-0.5 * (x * x + z * z) / 4), -np.exp(-0.5 * (x * x + y * y + z * z) / 4)
     answer = []
     for v in (sheet, line, ball, -sheet):
-        s, normal = np.zeros(v.shape, np.float32), np.zeros((*v.shape, 3), np.float32)
+        s, normal = np.zeros(v.shape, np.float32), np.zeros((*v.shape, 3), np.int8)
         plane_ness(v.astype(np.float32), 1.0, 1.0, s, normal)
         answer.append(s[8, 8, 8])
         if v is sheet:
-            assert abs(normal[8, 8, 8] @ n) == pytest.approx(1, abs=1e-3)
+            assert abs(normal[8, 8, 8] @ n) == pytest.approx(UNIT, rel=0.01)
             h = np.gradient(np.gradient(v, axis=2), axis=2)[8, 8, 8] / n[0] ** 2
             assert s[8, 8, 8] == pytest.approx(h, rel=0.2)
     assert answer[0] > 0.15

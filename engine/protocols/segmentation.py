@@ -132,7 +132,7 @@ class Segmentation(Protocol):
                 f"segmentation: no membranes found in {tomogram.name}; lower the threshold, or "
                 "denoise the tomogram first"
             )
-        area = len(found.points) * (tomogram.pixel_size_a / 10) ** 2
+        area = len(found.points) * (found.spacing * tomogram.pixel_size_a / 10) ** 2
         context.say(f"{found.component.max() + 1} membranes, about {area:.0f} nm² together")
         return found.mask
 
