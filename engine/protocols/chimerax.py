@@ -66,7 +66,7 @@ class ChimeraX(Protocol):
             context.folder, tomogram.name, tomogram.path,
             mask=None if mask is None else mask.path,
             mask_data=mask.data if mask is not None and params.mesh else None,
-            beads_voxels=beads, bead_radius_a=5 * params.bead_diameter_nm,
+            beads_voxels=beads, bead_radius_a=5 * params.bead_diameter_nm, monitor=context.monitor,
         )  # fmt: skip
         context.say(f"open {scene.script.name} in ChimeraX")
         return {"tomogram": tomogram}

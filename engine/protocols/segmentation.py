@@ -105,7 +105,7 @@ class Segmentation(Protocol):
                 context.monitor.check()
                 writer.write(z, section.astype(np.int8))
         if params.mesh != "none":
-            mesh = mesh_of_mask(mask, params.smoothing)
+            mesh = mesh_of_mask(mask, params.smoothing, context.monitor)
             write_mesh(path.with_suffix(f".{params.mesh}"), mesh, tomogram.pixel_size_a)
             context.say(f"mesh of {len(mesh.triangles)} triangles")
         return {"mask": open_tomogram(path, tomogram.name, tomogram.origin)}

@@ -127,9 +127,7 @@ def find_membranes(
             monitor.step(i, len(blocks), "looking for membranes")
     cells, strength, offset = (np.concatenate(list(p)) for p in zip(*found, strict=True))
     component = _components(cells, search.shape)
-    keep, component = _strong(
-        strength, component, threshold, least_points / search.factor**2
-    )
+    keep, component = _strong(strength, component, threshold, least_points / search.factor**2)
     points = np.rint((cells + offset)[keep] * search.factor + (search.factor - 1) / 2)
     points = np.clip(points, 0, np.array(data.shape) - 1).astype(np.int64)
     mask = np.zeros(data.shape, np.uint8)
@@ -186,7 +184,9 @@ class _Search:
                 )  # fmt: skip
         return out
 
-    def _votes(self, block: Box, wanted: float) -> tuple[Volume, Volume, Any, npt.NDArray[np.int64]]:
+    def _votes(
+        self, block: Box, wanted: float
+    ) -> tuple[Volume, Volume, Any, npt.NDArray[np.int64]]:
         """Votes for the ridge voxels of a block, 0 elsewhere; and what they are made of."""
         box, pads, low = [], [], []
         for (first, last), n in zip(block, self.shape, strict=True):
@@ -232,9 +232,7 @@ class _Search:
         self.unit = float(np.median(some))
         self.least = _FAINT * self.unit
 
-    def ridge(
-        self, block: Box, threshold: float
-    ) -> tuple[npt.NDArray[np.int64], Volume, Volume]:
+    def ridge(self, block: Box, threshold: float) -> tuple[npt.NDArray[np.int64], Volume, Volume]:
         """Ridge voxels ``(n, 3)`` of at least ``threshold``, their strengths, and how far from
         the middle of each, ``(n, 3)``, the sheet passes.
         """

@@ -11,13 +11,23 @@ from numba import njit
 _FAST = {"contract", "reassoc", "nsz"}
 UNIT = 127
 """Length of the normals that are kept."""
-_HALF, _TWO, _THIRD = np.float32(0.5), np.float32(2.0), np.float32(1 / 3)
-_QUARTER, _SIXTH, _THREE = np.float32(0.25), np.float32(1 / 6), np.float32(3.0)
-_ROOT3 = np.float32(math.sqrt(3.0))
-_NEVER = np.float32(1e-15)
+_ZERO, _HALF, _ONE, _TWO = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(2.0)
+_QUARTER, _SIXTH, _THIRD = np.float32(0.25), np.float32(1 / 6), np.float32(1 / 3)
+_ROOT3, _NEVER = np.float32(math.sqrt(3.0)), np.float32(1e-12)
+# cos(a / 3) from w = 2 cos(a / 2) - 1, to 1e-7
+_TURN = tuple(
+    np.float32(c)
+    for c in np.polynomial.chebyshev.cheb2poly(
+        np.polynomial.chebyshev.chebinterpolate(
+            lambda w: np.cos(np.arccos((w + 1) / 2) * (2 / 3)), 8
+        )
+    )
+)
 _HOPE = 0.3
-"""Part of the votes wanted that the flat cap must give, or the bent ones are not tried: a sphere
-of the sharpest bend gives more than that."""
+"""Part of the votes wanted that the flat cap must give, or the bent ones are not tried, and that
+its innermost ring must: a sphere of the sharpest bend gives more than that."""
+INNER = 8
+"""Samples of the innermost ring."""
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
@@ -90,27 +100,19 @@ def plane_ness(v: Any, sign: float, gain: float, strength: Any, normal: Any) -> 
             _hessian(v, z, y, way, h)
             have = strength[z, y]
             for x in range(1, nx - 1):
-                q, p = h[6, x], h[7, x]
-                # with eigenvalues q + 2p cos(...), no plane-ness is larger than this
-                if scale * min(_THREE * p, _TWO * q + p) <= have[x] or p <= _NEVER:
-                    continue
-                a, b, c, d, e, f = h[0, x], h[1, x], h[2, x], h[3, x], h[4, x], h[5, x]
-                aa, bb, cc = (a - q) / p, (b - q) / p, (c - q) / p
-                dd, ee, ff = d / p, e / p, f / p
-                det = aa * (bb * cc - ff * ff) - dd * (dd * cc - ff * ee) + ee * (dd * ff - bb * ee)
-                triple = min(max(_HALF * det, np.float32(-1.0)), np.float32(1.0))
-                turn = np.float32(math.cos(np.float32(math.acos(triple)) * _THIRD))
-                lean = np.float32(math.sqrt(max(np.float32(0.0), np.float32(1.0) - turn * turn)))
-                first = q + _TWO * p * turn
-                middle, last = q - p * (turn - _ROOT3 * lean), q - p * (turn + _ROOT3 * lean)
-                s = scale * (first - max(abs(middle), abs(last)))
-                if s > have[x] and _normal(a, b, c, d, e, f, first, normal[z, y, x]):
+                s = scale * h[7, x]
+                if s > have[x] and _normal(
+                    h[0, x], h[1, x], h[2, x], h[3, x], h[4, x], h[5, x], h[6, x], normal[z, y, x]
+                ):
                     have[x] = s
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
 def _hessian(v: Any, z: int, y: int, way: Any, h: Any) -> None:
-    """Of one row: xx, yy, zz, xy, xz, yz, a third of the trace, and the spread about it."""
+    """Of one row: xx, yy, zz, xy, xz, yz, the largest eigenvalue, the plane-ness.
+
+    Without branches, so that several voxels are done at once.
+    """
     o, n, s, u, t = v[z, y], v[z, y + 1], v[z, y - 1], v[z + 1, y], v[z - 1, y]
     un, us, tn, ts = v[z + 1, y + 1], v[z + 1, y - 1], v[z - 1, y + 1], v[z - 1, y - 1]
     for x in range(1, len(o) - 1):
@@ -124,8 +126,22 @@ def _hessian(v: Any, z: int, y: int, way: Any, h: Any) -> None:
         q = (a + b + c) * _THIRD
         aa, bb, cc = a - q, b - q, c - q
         p2 = (aa * aa + bb * bb + cc * cc + _TWO * (d * d + e * e + f * f)) * _SIXTH
+        p = np.float32(math.sqrt(p2))
+        per = _ONE / (p + _NEVER)
+        det = aa * (bb * cc - f * f) - d * (d * cc - f * e) + e * (d * f - bb * e)
+        # cos of three times the angle; the cosine of the angle is smooth in w
+        triple = _HALF * (per * per * per * det)
+        triple = triple if triple > -_ONE else -_ONE
+        w = _TWO * np.float32(math.sqrt(_HALF + _HALF * (triple if triple < _ONE else _ONE))) - _ONE
+        turn = _TURN[8]
+        for k in (7, 6, 5, 4, 3, 2, 1, 0):
+            turn = turn * w + _TURN[k]
+        rest = _ONE - turn * turn
+        lean = _ROOT3 * np.float32(math.sqrt(rest if rest > _ZERO else _ZERO))
+        first = q + _TWO * p * turn
+        middle, last = abs(q - p * (turn - lean)), abs(q - p * (turn + lean))
         h[0, x], h[1, x], h[2, x], h[3, x], h[4, x], h[5, x] = a, b, c, d, e, f
-        h[6, x], h[7, x] = q, np.float32(math.sqrt(p2))
+        h[6, x], h[7, x] = first, first - (middle if middle > last else last)
 
 
 @njit(nogil=True, cache=True)
@@ -217,7 +233,7 @@ def vote(
         Of the box.
     """
     mz, my, mx = votes.shape
-    hope = _HOPE * wanted
+    hope, share = _HOPE * wanted, weights[:INNER].sum()
     for z in range(low[0], low[0] + mz):
         for y in range(low[1], low[1] + my):
             for x in range(low[2], low[2] + mx):
@@ -240,6 +256,8 @@ def vote(
                 for bend in bends:
                     total = 0.0
                     for k in range(disc.shape[0]):
+                        if k == INNER and total < hope * share:
+                            break
                         i, j = disc[k, 0], disc[k, 1]
                         rise = 0.5 * bend * (i * i + j * j)
                         px = int(x + i * ux + j * wx + rise * a + 0.5)
@@ -283,12 +301,12 @@ def mark_balls(mask: Any, points: Any, offsets: Any) -> None:
 def disc_samples(radius: float) -> tuple[Any, Any]:
     """Samples of a disc without its centre, (n, 2), and their Gaussian weights, (n,)."""
     rings = []
-    for part, count in ((0.3, 8), (0.65, 10), (1.0, 14)):
+    for part, count in ((0.3, INNER), (0.65, 10), (1.0, 14)):
         angle = 2 * np.pi * (np.arange(count) + part) / count
         rings.append(part * radius * np.stack([np.cos(angle), np.sin(angle)], 1))
     disc = np.concatenate(rings)
     # each sample stands for the area about it
-    areas = np.repeat([0.225 / 8, 0.45 / 10, 0.5 / 14], [8, 10, 14])
+    areas = np.repeat([0.225 / INNER, 0.45 / 10, 0.5 / 14], [INNER, 10, 14])
     weights = areas * np.exp(-0.5 * (disc**2).sum(1) / (0.6 * radius) ** 2)
     return disc, weights / weights.sum()
 
