@@ -87,7 +87,7 @@ def mesh_in_pieces(mask: npt.NDArray[Any], smoothing: int = 10) -> Iterator[tupl
     for i, slab in enumerate(_slabs(mask, factor)):
         for axis in range(3):
             _add_crossings(slab, axis, i * _SLAB - 1, factor**3, size, cells, middles)
-        yield slabs + (i + 1) * factor - factor + 1, total
+        yield min(slabs + (i + 1) * factor, 2 * slabs), total
     quads, crossings = np.concatenate(cells), np.concatenate(middles)
     del cells, middles
     at = np.unique(quads, return_inverse=True)[1].reshape(-1, 4)
@@ -97,8 +97,11 @@ def mesh_in_pieces(mask: npt.NDArray[Any], smoothing: int = 10) -> Iterator[tupl
     where = [np.bincount(at.ravel(), np.repeat(crossings[:, k], 4), n) / count for k in range(3)]
     yield 2 * slabs + 2, total
     vertices = np.stack(where, 1)
-    for i, vertices in enumerate(_smoothed(vertices, at, rounds)):  # noqa: B020
-        yield 2 * slabs + 3 + i, total
+    graph = _neighbours(at, n)
+    yield 2 * slabs + 3, total
+    for i in range(rounds):
+        vertices = _smooth(vertices, graph)
+        yield 2 * slabs + 4 + i, total
     vertices = vertices * factor + (factor - 1) / 2
     yield Mesh(vertices, np.concatenate([at[:, [0, 1, 2]], at[:, [0, 2, 3]]]))
 
@@ -152,23 +155,21 @@ def _add_crossings(
     middles.append(middle[:, ::-1])
 
 
-def _smoothed(vertices: Floats, quads: Ints, rounds: int) -> Iterator[Floats]:
-    """Vertices as they are and after each round."""
-    from scipy.sparse import coo_array
+def _neighbours(quads: Ints, n: int) -> Any:
+    """The mean of the neighbours of each of ``n`` vertices, as a sparse matrix."""
+    from scipy.sparse import coo_array, diags_array
 
-    yield vertices
-    if not rounds:
-        return
     a, b = quads.ravel(), np.roll(quads, -1, 1).ravel()
-    n = len(vertices)
     ones = np.ones(2 * len(a), np.float32)
     graph = coo_array((ones, (np.r_[a, b], np.r_[b, a])), shape=(n, n)).tocsr()
     graph.data[:] = 1.0
-    neighbours = np.maximum(np.diff(graph.indptr), 1)[:, None]
-    for _ in range(rounds):
-        for factor in (_SHRINK, _SWELL):
-            vertices = vertices + factor * ((graph @ vertices) / neighbours - vertices)
-        yield vertices
+    return diags_array(1.0 / np.maximum(np.diff(graph.indptr), 1)) @ graph
+
+
+def _smooth(vertices: Floats, graph: Any) -> Floats:
+    for factor in (_SHRINK, _SWELL):
+        vertices = vertices + factor * (graph @ vertices - vertices)
+    return vertices
 
 
 def write_mesh(path: Path, mesh: Mesh, pixel_size_a: float, origin_a: Any = (0, 0, 0)) -> None:
