@@ -77,5 +77,4 @@ def bead_voxels(series: TiltSeries, tomogram: Tomogram) -> npt.NDArray[np.float6
     if series.alignment is None or series.alignment.fit is None:
         return None
     scale = series.pixel_size_a / tomogram.pixel_size_a
-    voxels: npt.NDArray[np.float64] = series.alignment.fit.xyz * scale - np.array(tomogram.origin)
-    return voxels
+    return tomogram.voxels_of(series.alignment.fit.xyz * scale)

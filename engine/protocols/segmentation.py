@@ -108,7 +108,7 @@ class Segmentation(Protocol):
             mesh = mesh_of_mask(mask, params.smoothing, context.monitor)
             write_mesh(path.with_suffix(f".{params.mesh}"), mesh, tomogram.pixel_size_a)
             context.say(f"mesh of {len(mesh.triangles)} triangles")
-        return {"mask": open_tomogram(path, tomogram.name, tomogram.origin)}
+        return {"mask": open_tomogram(path, tomogram.name, tomogram.origin, turn=tomogram.turn)}
 
     @classmethod
     def source_hashes(cls, params: Any) -> list[str]:

@@ -60,9 +60,9 @@ def mesh_of_mask(mask: npt.NDArray[Any], smoothing: int = 10, monitor: Monitor =
     """
     for made in mesh_in_pieces(mask, smoothing):
         if isinstance(made, Mesh):
-            break
+            return made
         monitor.step(*made, "meshing")
-    return made
+    raise AssertionError("the last piece is the mesh")
 
 
 def mesh_in_pieces(mask: npt.NDArray[Any], smoothing: int = 10) -> Iterator[tuple[int, int] | Mesh]:

@@ -126,6 +126,7 @@ def surfaces_of(mask: Any) -> Iterator[tuple[Surface, Surface] | str | None]:
         if isinstance(made, Mesh):
             break
         yield None
+    assert isinstance(made, Mesh)
     mesh = Mesh((made.vertices + low[::-1]) * factor + (factor - 1) / 2, made.triangles)
     yield None
     yield Surface.of_mesh(mesh), Surface.of_mesh(thinned(mesh, MOST_TRIANGLES))

@@ -14,15 +14,14 @@ UNIT = 127
 _ZERO, _HALF, _ONE, _TWO = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(2.0)
 _QUARTER, _SIXTH, _THIRD = np.float32(0.25), np.float32(1 / 6), np.float32(1 / 3)
 _ROOT3, _NEVER = np.float32(math.sqrt(3.0)), np.float32(1e-12)
-# cos(a / 3) from w = 2 cos(a / 2) - 1, to 1e-7
+_NODES = np.polynomial.chebyshev.chebpts1(9)
 _TURN = tuple(
     np.float32(c)
     for c in np.polynomial.chebyshev.cheb2poly(
-        np.polynomial.chebyshev.chebinterpolate(
-            lambda w: np.cos(np.arccos((w + 1) / 2) * (2 / 3)), 8
-        )
+        np.polynomial.chebyshev.chebfit(_NODES, np.cos(np.arccos((_NODES + 1) / 2) * 2 / 3), 8)
     )
 )
+"""Of cos(a / 3) as a polynomial in 2 cos(a / 2) - 1, to 1e-7."""
 _HOPE = 0.3
 """Part of the votes wanted that the flat cap must give, or the bent ones are not tried, and that
 its innermost ring must: a sphere of the sharpest bend gives more than that."""
