@@ -233,8 +233,16 @@ class TomogramPage(TomogramViewer):
         self.masks.mark_saved(f"Saved as version {version.number}")
         self.said.emit(f"{self._name}: mask saved as version {version.number}")
         self.mask_saved.emit()
+        self.message.setText("Making the mesh of the mask …")
+        # of the file, so that painting and looking go on
+        self.lane.request(
+            (id(self), "mesh"), lambda: edited.mesh(version),
+            lambda _: self.message.setText(""), later=True,
+        )  # fmt: skip
 
     def _failed(self, key: Any, text: str) -> None:
         if key == (id(self), "save"):
             self.masks.set_saving(False)
             self._complain(text.partition(": ")[2] or text)
+        elif key == (id(self), "mesh"):
+            self._complain(f"mesh: {text.partition(': ')[2] or text}")

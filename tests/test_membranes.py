@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
 import xml.etree.ElementTree as Xml
@@ -25,11 +26,12 @@ from tiltwright.engine.recon.strips import Request
 from tiltwright.engine.recon.wbp import reconstruct_series
 from tiltwright.engine.simulate.series import SeriesSpec, simulate_series
 from tiltwright.engine.volume import membranes
+from tiltwright.engine.volume import mesh as meshes
 from tiltwright.engine.volume.chimerax import write_scene
 from tiltwright.engine.volume.denoise import Denoising, denoise_slab
 from tiltwright.engine.volume.membranes import find_membranes
 from tiltwright.engine.volume.mesh import mesh_of_mask, write_mesh
-from tiltwright.engine.volume.sheets import plane_ness
+from tiltwright.engine.volume.sheets import UNIT, plane_ness
 
 CORNERS = np.ones((3, 3, 3), bool)
 
@@ -68,11 +70,11 @@ def test_plane_ness_tells_sheets_from_lines_and_balls():
     line, ball = -np.exp(-0.5 * (x * x + z * z) / 4), -np.exp(-0.5 * (x * x + y * y + z * z) / 4)
     answer = []
     for v in (sheet, line, ball, -sheet):
-        s, normal = np.zeros(v.shape, np.float32), np.zeros((*v.shape, 3), np.float32)
+        s, normal = np.zeros(v.shape, np.float32), np.zeros((*v.shape, 3), np.int8)
         plane_ness(v.astype(np.float32), 1.0, 1.0, s, normal)
         answer.append(s[8, 8, 8])
         if v is sheet:
-            assert abs(normal[8, 8, 8] @ n) == pytest.approx(1, abs=1e-3)
+            assert abs(normal[8, 8, 8] @ n) == pytest.approx(UNIT, rel=0.01)
             h = np.gradient(np.gradient(v, axis=2), axis=2)[8, 8, 8] / n[0] ** 2
             assert s[8, 8, 8] == pytest.approx(h, rel=0.2)
     assert answer[0] > 0.15
@@ -184,6 +186,46 @@ def test_a_mask_at_the_edges_has_a_closed_mesh():
     assert mesh_of_mask(full, 0).volume() == pytest.approx(full.sum(), rel=0.25)
     with pytest.raises(InputError, match="empty"):
         mesh_of_mask(np.zeros((4, 4, 4)))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 0.5])
+def test_a_large_mesh_is_limited_and_within_half_a_voxel(monkeypatch, shift):
+    """A shell as thick as a membrane: both its sides, in a quarter of the triangles."""
+    centre = np.array([31.0 + shift, 29.0, 30.0 - shift])
+    mask, _ = shell((61, 63, 66), centre, 24.0, 4.0)
+    whole = mesh_of_mask(mask)
+    monkeypatch.setattr(meshes, "MOST_TRIANGLES", 1000)
+    mesh = mesh_of_mask(mask)
+    assert len(mesh.triangles) < 0.3 * len(whole.triangles)
+    assert mesh.volume() == pytest.approx(whole.volume(), rel=0.05)
+    radius = np.linalg.norm(mesh.vertices - centre, axis=1)
+    off = np.minimum(abs(radius - 24.0), abs(radius - 20.0))
+    assert off.mean() < 0.2
+    assert np.percentile(off, 99.5) < 0.5
+    # in its middle too, not only at its corners
+    at = np.linalg.norm(mesh.vertices[mesh.triangles].mean(1) - centre, axis=1)
+    assert np.percentile(np.minimum(abs(at - 24.0), abs(at - 20.0)), 99.5) < 0.5
+
+
+def test_meshing_tells_how_far_it_is_and_can_be_cancelled():
+    mask, _ = shell((70, 40, 40), (20.0, 20.0, 30.0), 15.0, 4.0)
+    seen, stop = [], Event()
+    mesh_of_mask(mask, 10, Monitor(seen.append))
+    assert len(seen) > 15
+    assert all(a.done <= b.done <= b.total for a, b in itertools.pairwise(seen))
+    assert seen[-1].done == seen[-1].total
+    for last in (2, len(seen) - 1):
+        stop.clear()
+        some = []
+
+        def listen(p, last=last, some=some):
+            some.append(p)
+            if len(some) == last:
+                stop.set()
+
+        with pytest.raises(Cancelled):
+            mesh_of_mask(mask, 10, Monitor(listen, stop))
+        assert len(some) == last
 
 
 def test_mesh_files_hold_angstrom(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import file_error
-from tiltwright.engine.io.mrc import read_header
+from tiltwright.engine.io.mrc import open_stack, read_header
 from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.model.tomogram import Tomogram
 from tiltwright.engine.project.edited import adopt, author, check_at_rest
@@ -21,6 +21,7 @@ from tiltwright.engine.project.run import Source
 from tiltwright.engine.project.versions import Version, list_versions, new_folder, write_record
 
 _SECTIONS = 8
+_MESHES = (".ply", ".stl")
 
 
 class EditedMask:
@@ -92,18 +93,45 @@ class EditedMask:
                 count += int(part.sum())
                 writer.write(z, part.view(np.int8))
                 yield None
-        yield write_record(path, file.stem, author(), note, {}, n_voxels=count)
+        yield write_record(path, file.stem, author(), note, {"n_voxels": count})
+
+    def mesh(self, version: Version) -> Iterator[None]:
+        """Write the mesh of a version in pieces, if the run has made one of its mask.
+
+        It is made of the file: the mask may be changed meanwhile.
+
+        Raises
+        ------
+        InputError
+            A file cannot be read or written.
+        """
+        from tiltwright.engine.volume.mesh import Mesh, mesh_in_pieces, write_mesh
+
+        made = self._project.output_folder(self._source.run) / f"{version.name}.mrc"
+        file = version.path / made.name
+        endings = [ending for ending in _MESHES if made.with_suffix(ending).exists()]
+        if not endings or not version.numbers.get("n_voxels", 1):
+            return
+        mask, head = open_stack(file), read_header(file)
+        rounds = int(self._project.runs[self._source.run].params.get("smoothing", 10))
+        for piece in mesh_in_pieces(mask, rounds):
+            yield None
+            if isinstance(piece, Mesh):
+                pixel = head.pixel_size_a or 1.0
+                write_mesh(file.with_suffix(endings[0]), piece, pixel, head.origin)
 
     def _keep(self, mask: Tomogram) -> Iterator[None]:
         """The mask as computed becomes the first version, at no cost where files can be linked."""
         path = new_folder(self.folder)
-        try:
+        meshes = [mask.path.with_suffix(ending) for ending in _MESHES]
+        for file in (mask.path, *(m for m in meshes if m.exists())):
             try:
-                os.link(mask.path, path / mask.path.name)
-            except OSError:
-                shutil.copyfile(mask.path, path / mask.path.name)
-        except OSError as exc:
-            raise file_error(path / mask.path.name, exc) from exc
+                try:
+                    os.link(file, path / file.name)
+                except OSError:
+                    shutil.copyfile(file, path / file.name)
+            except OSError as exc:
+                raise file_error(path / file.name, exc) from exc
         yield None
         write_record(path, mask.path.stem, author(), "as computed", {})
 

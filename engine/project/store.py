@@ -31,7 +31,7 @@ from tiltwright.engine.model.files import (
     write_model,
 )
 from tiltwright.engine.model.tilt_series import HALVES, TiltSeries, open_raw
-from tiltwright.engine.model.tomogram import Tomogram
+from tiltwright.engine.model.tomogram import UPRIGHT, Tomogram, Turn
 from tiltwright.engine.progress import SILENT, Monitor
 
 Record = dict[str, Any]
@@ -94,6 +94,8 @@ def save_outputs(
                 "shape": list(thing.shape), "pixel_size_a": thing.pixel_size_a,
                 "origin": list(thing.origin), "ctf_corrected": thing.ctf_corrected,
             }  # fmt: skip
+            if thing.turn != UPRIGHT:
+                out[port]["turn"] = [list(row) for row in thing.turn]
     return out
 
 
@@ -287,8 +289,13 @@ def _load_tomo(r: Mapping[str, Any], place: Place) -> Tomogram:
         raise InputError(f"{path}: no such file; run the reconstruction again")
     return Tomogram(
         r["name"], path, tuple(r["shape"]), r["pixel_size_a"], tuple(r["origin"]),
-        r.get("ctf_corrected", False),
+        r.get("ctf_corrected", False), _turn(r.get("turn", UPRIGHT)),
     )  # fmt: skip
+
+
+def _turn(rows: Any) -> Turn:
+    a, b, c = ((float(x), float(y), float(z)) for x, y, z in rows)
+    return a, b, c
 
 
 def record_hash(record: Mapping[str, Any], place: Place) -> str:

@@ -66,7 +66,7 @@ class ChimeraX(Protocol):
             context.folder, tomogram.name, tomogram.path,
             mask=None if mask is None else mask.path,
             mask_data=mask.data if mask is not None and params.mesh else None,
-            beads_voxels=beads, bead_radius_a=5 * params.bead_diameter_nm,
+            beads_voxels=beads, bead_radius_a=5 * params.bead_diameter_nm, monitor=context.monitor,
         )  # fmt: skip
         context.say(f"open {scene.script.name} in ChimeraX")
         return {"tomogram": tomogram}
@@ -77,6 +77,4 @@ def bead_voxels(series: TiltSeries, tomogram: Tomogram) -> npt.NDArray[np.float6
     if series.alignment is None or series.alignment.beads is None:
         return None
     scale = series.pixel_size_a / tomogram.pixel_size_a
-    xyz = series.alignment.beads.xyz
-    voxels: npt.NDArray[np.float64] = xyz * scale - np.array(tomogram.origin)
-    return voxels
+    return tomogram.voxels_of(series.alignment.beads.xyz * scale)

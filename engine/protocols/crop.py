@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from tiltwright.engine.io.mrc import read_header
-from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
+from tiltwright.engine.model.tomogram import Tomogram, Turn, open_tomogram
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
 
@@ -37,6 +39,24 @@ def _box(tomogram: Tomogram, params: Any) -> Box:
 def _labels(tomogram: Tomogram) -> list[str]:
     """Those of the tomogram, which say how its grey values are scaled, and ours."""
     return [*read_header(tomogram.path).labels[:9], "Tiltwright: cropped tomogram"]
+
+
+def placed(
+    tomogram: Tomogram, box: Box, about_x_deg: float, about_y_deg: float
+) -> tuple[tuple[float, float, float], Turn]:
+    """Origin and turn of a crop."""
+    first = np.array([low for low, _ in box], np.float64)
+    if not (about_x_deg or about_y_deg):
+        x, y, z = (float(v) for v in tomogram.origin + first)
+        return (x, y, z), tomogram.turn
+    from tiltwright.engine.volume.crop import turn
+
+    # a voxel u comes to lie at M (u - middle) + middle, and the box begins at its first
+    matrix = turn(about_x_deg, about_y_deg)
+    middle = np.array([(low + high) / 2 for low, high in box])
+    x, y, z = (float(v) for v in matrix @ (tomogram.origin + middle) - middle + first)
+    a, b, c = ((float(p), float(q), float(r)) for p, q, r in matrix @ np.array(tomogram.turn))
+    return (x, y, z), (a, b, c)
 
 
 class Crop(Protocol):
@@ -88,7 +108,7 @@ class Crop(Protocol):
             about_y_deg=params.about_y_deg, labels=_labels(tomogram),
             monitor=context.monitor,
         )  # fmt: skip
-        x, y, z = (o + f for o, (f, _) in zip(tomogram.origin, box, strict=True))
+        origin, turned = placed(tomogram, box, params.about_x_deg, params.about_y_deg)
         context.say(f"{tomogram.describe()} -> {shape[2]} x {shape[1]} x {shape[0]}")
-        done = open_tomogram(path, tomogram.name, (x, y, z), tomogram.ctf_corrected)
+        done = open_tomogram(path, tomogram.name, origin, tomogram.ctf_corrected, turned)
         return {"tomogram": done}

@@ -105,7 +105,9 @@ class Denoise(Protocol):
             labels=tuple(labels), monitor=context.monitor, threads=context.threads,
         )  # fmt: skip
         context.say(f"{tomogram.describe()}: {how.method}")
-        done = open_tomogram(path, tomogram.name, tomogram.origin, tomogram.ctf_corrected)
+        done = open_tomogram(
+            path, tomogram.name, tomogram.origin, tomogram.ctf_corrected, tomogram.turn
+        )
         return {"tomogram": done}
 
     @staticmethod

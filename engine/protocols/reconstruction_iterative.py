@@ -33,6 +33,7 @@ from tiltwright.engine.protocols.tomogram_making import (
     make_tomograms,
     origin_of,
     request_of,
+    turn_of,
 )
 
 if TYPE_CHECKING:
@@ -221,13 +222,15 @@ def _plan(
             "and odd halves, or do not continue"
         )
     here = origin_of(request)
-    if not np.allclose(start.origin, here, atol=0.01) or not math.isclose(
-        start.pixel_size_a, request.pixel_size_a, rel_tol=1e-3
+    if (
+        not np.allclose(start.origin, here, atol=0.01)
+        or not math.isclose(start.pixel_size_a, request.pixel_size_a, rel_tol=1e-3)
+        or not np.allclose(start.turn, turn_of(request), atol=1e-4)
     ):
         raise InputError(
             f"reconstruction: {start.path.name}, to continue from, begins at {_text(start.origin)} "
             f"with {start.pixel_size_a:.4g} Å/px, the tomogram at {_text(here)} with "
-            f"{request.pixel_size_a:.4g} Å/px; give it the same shifts and binning"
+            f"{request.pixel_size_a:.4g} Å/px; give it the same shifts, angle offset and binning"
         )
     return plan
 

@@ -105,10 +105,10 @@ class Segmentation(Protocol):
                 context.monitor.check()
                 writer.write(z, section.astype(np.int8))
         if params.mesh != "none":
-            mesh = mesh_of_mask(mask, params.smoothing)
+            mesh = mesh_of_mask(mask, params.smoothing, context.monitor)
             write_mesh(path.with_suffix(f".{params.mesh}"), mesh, tomogram.pixel_size_a)
             context.say(f"mesh of {len(mesh.triangles)} triangles")
-        return {"mask": open_tomogram(path, tomogram.name, tomogram.origin)}
+        return {"mask": open_tomogram(path, tomogram.name, tomogram.origin, turn=tomogram.turn)}
 
     @classmethod
     def source_hashes(cls, params: Any) -> list[str]:
@@ -132,7 +132,7 @@ class Segmentation(Protocol):
                 f"segmentation: no membranes found in {tomogram.name}; lower the threshold, or "
                 "denoise the tomogram first"
             )
-        area = len(found.points) * (tomogram.pixel_size_a / 10) ** 2
+        area = len(found.points) * (found.spacing * tomogram.pixel_size_a / 10) ** 2
         context.say(f"{found.component.max() + 1} membranes, about {area:.0f} nm² together")
         return found.mask
 

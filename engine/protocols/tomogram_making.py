@@ -13,7 +13,7 @@ from tiltwright.engine.conventions import aligned_size
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.model.ctf_table import CtfTable
 from tiltwright.engine.model.tilt_series import TiltSeries
-from tiltwright.engine.model.tomogram import Tomogram, open_tomogram
+from tiltwright.engine.model.tomogram import UPRIGHT, Tomogram, Turn, open_tomogram
 from tiltwright.engine.progress import Monitor
 from tiltwright.engine.protocols import base
 from tiltwright.engine.protocols.base import Context, Port, Protocol, parameter
@@ -177,6 +177,17 @@ def check_ctf(series: TiltSeries, inputs: Mapping[str, Any]) -> None:
     rows_of(_CTF_TITLE, series, inputs["ctf_table"])
 
 
+def turn_of(request: Request) -> Turn:
+    """How an offset of the tilt angles turns the specimen: about y, the other way."""
+    if not request.angle_offset_deg:
+        return UPRIGHT
+    from tiltwright.engine.volume.crop import turn
+
+    matrix = turn(-request.x_tilt_deg, 0.0) @ turn(request.x_tilt_deg, -request.angle_offset_deg)
+    a, b, c = ((float(x), float(y), float(z)) for x, y, z in matrix)
+    return a, b, c
+
+
 def corrected_views(
     series: TiltSeries, table: CtfTable | None, params: Any, context: Context
 ) -> CtfViews | None:
@@ -240,7 +251,9 @@ def make_tomograms(
         if port == "tomogram" and request.dtype == "int16":
             scaling = done.scale, done.offset
             parts |= {name: replace(parts[name], scaling=scaling) for name in list(parts)[1:]}
-        out[port] = open_tomogram(done.path, series.name, origin_of(request), ctf_corrected)
+        out[port] = open_tomogram(
+            done.path, series.name, origin_of(request), ctf_corrected, turn_of(request)
+        )
     context.say(out["tomogram"].describe())
     return out
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.atomic import write_text
 from tiltwright.engine.io.mrc import MrcHeader, read_header
+from tiltwright.engine.progress import SILENT, Monitor
 from tiltwright.engine.volume.mesh import mesh_of_mask, write_mesh
 
 Floats = npt.NDArray[np.float64]
@@ -47,6 +48,7 @@ def write_scene(
     mask_data: Any = None,
     beads_voxels: npt.ArrayLike | None = None,
     bead_radius_a: float = 50.0,
+    monitor: Monitor = SILENT,
 ) -> Scene:
     """Write ``NAME.cxc`` and the mesh ``NAME.stl`` and markers ``NAME_beads.cmm`` that it opens.
 
@@ -61,6 +63,7 @@ def write_scene(
     ------
     InputError
         A file cannot be read or written, or the mask has another size or pixel size.
+    Cancelled
     """
     head = read_header(tomogram)
     pixel = head.pixel_size_a or 1.0
@@ -84,7 +87,7 @@ def write_scene(
         number += 1
         if mask_data is not None and np.any(mask_data):
             mesh_file = folder / f"{name}.stl"
-            write_mesh(mesh_file, mesh_of_mask(mask_data), pixel, head.origin)
+            write_mesh(mesh_file, mesh_of_mask(mask_data, monitor=monitor), pixel, head.origin)
             lines += [f"open {_quoted(mesh_file, folder)}", f"color #{number} gold",
                       f"transparency #{number} 30"]  # fmt: skip
             number += 1

@@ -4,8 +4,8 @@ Plane-ness of the Hessian at the membrane's scale, the ridge of it, and votes of
 along the ridge: tensor voting as by Medioni (2000), in tomograms Martinez-Sanchez et al. 2014
 (TomoSegMemTV, doi:10.1016/j.jsb.2014.02.015), gathered over caps of a few curvatures instead of
 cast over balls. Strong ridges and the weaker ones that hang on them (hysteresis, Canny 1986,
-doi:10.1109/TPAMI.1986.4767851) become the mask. Slab by slab: of the whole volume only the ridge
-voxels and the mask are kept.
+doi:10.1109/TPAMI.1986.4767851) become the mask. Thick membranes are looked for in a binned volume.
+Block by block: of the whole volume only the ridge voxels and the mask are kept.
 """
 
 from __future__ import annotations
@@ -19,13 +19,23 @@ import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.progress import SILENT, Monitor
-from tiltwright.engine.volume.sheets import disc_samples, mark_balls, plane_ness, vote
+from tiltwright.engine.volume.sheets import (
+    blur,
+    crests,
+    disc_samples,
+    gauss,
+    mark_balls,
+    plane_ness,
+    vote,
+)
 
 Volume = npt.NDArray[np.float32]
 Span = tuple[int, int]
 Box = tuple[Span, Span, Span]
-_BLOCK = (64, 192, 512)
-"""Voxels that are worked on at a time by a thread: some 400 MB."""
+_BLOCK = (128, 192, 512)
+"""Voxels that are worked on at a time by a thread: some 250 MB."""
+_FINEST = 2.8
+"""Voxels of a membrane that suffice: thicker ones are binned to no less."""
 _SCALES = (0.29, 0.42)
 """Sigmas of the smoothing in thicknesses: a bar answers most to 1 / sqrt(12)."""
 _REACH = 8.0
@@ -48,6 +58,8 @@ class Membranes:
         1 in membranes.
     points : (n, 3) int64, as z, y, x
         The middle sheet of the membranes.
+    spacing : int
+        Voxels from one of them to the next.
     strength : (n,) float32
         Of each point, in units of the background's usual strength.
     component : (n,) int64
@@ -56,6 +68,7 @@ class Membranes:
 
     mask: npt.NDArray[np.uint8]
     points: npt.NDArray[np.int64]
+    spacing: int
     strength: npt.NDArray[np.float32]
     component: npt.NDArray[np.int64]
 
@@ -103,30 +116,26 @@ def find_membranes(
             f"segmentation: thickness {thickness_px:g} voxels must be within 1 to 20, threshold "
             f"{threshold:g} above 0, the weak part {weak:g} within 0 to 1"
         )
-    search = _Search(data, thickness_px, dark)
-    search.calibrate(monitor, threads)
-    blocks = _blocks(data.shape)
-    found: list[tuple[npt.NDArray[np.int64], Volume]] = []
+    search = _Search(data, thickness_px, dark, monitor)
+    search.calibrate(threads)
+    blocks = _blocks(search.shape)
+    found: list[tuple[npt.NDArray[np.int64], Volume, Volume]] = []
     with ThreadPoolExecutor(threads) as pool:
-
-        def one(block: Box) -> tuple[npt.NDArray[np.int64], Volume]:
-            monitor.check()
-            return search.ridge(block, threshold * weak)
-
-        for i, part in enumerate(pool.map(one, blocks), 1):
+        parts = pool.map(lambda block: search.ridge(block, threshold * weak), blocks)
+        for i, part in enumerate(parts, 1):
             found.append(part)
             monitor.step(i, len(blocks), "looking for membranes")
-    points = np.concatenate([p for p, _ in found])
-    strength = np.concatenate([s for _, s in found])
-    component = _components(points, data.shape)
-    keep, component = _strong(strength, component, threshold, least_points)
-    points, strength = points[keep], strength[keep]
+    cells, strength, offset = (np.concatenate(list(p)) for p in zip(*found, strict=True))
+    component = _components(cells, search.shape)
+    keep, component = _strong(strength, component, threshold, least_points / search.factor**2)
+    points = np.rint((cells + offset)[keep] * search.factor + (search.factor - 1) / 2)
+    points = np.clip(points, 0, np.array(data.shape) - 1).astype(np.int64)
     mask = np.zeros(data.shape, np.uint8)
     radius = thickness_px / 2
     n = int(radius) + 1
     grid = np.stack(np.meshgrid(*[np.arange(-n, n + 1)] * 3, indexing="ij"), -1).reshape(-1, 3)
     mark_balls(mask, points, grid[(grid**2).sum(1) <= radius * radius])
-    return Membranes(mask, points, strength, component)
+    return Membranes(mask, points, search.factor, strength[keep], component)
 
 
 def _blocks(shape: tuple[int, ...]) -> list[Box]:
@@ -137,71 +146,103 @@ def _blocks(shape: tuple[int, ...]) -> list[Box]:
 
 
 class _Search:
-    """The ridge of a volume, block by block, on one scale of strength."""
+    """The ridge of a volume, block by block, on one scale of strength.
 
-    def __init__(self, data: Any, thickness_px: float, dark: bool) -> None:
-        self.data, self.sign = data, 1.0 if dark else -1.0
-        self.sigmas = sorted({max(0.8, s * thickness_px) for s in _SCALES})
+    Blocks, and all that is found in them, are in voxels of the volume as it is binned.
+    """
+
+    def __init__(self, data: Any, thickness_px: float, dark: bool, monitor: Monitor) -> None:
+        self.data, self.sign, self.monitor = data, 1.0 if dark else -1.0, monitor
+        self.factor = max(1, min(int(thickness_px / _FINEST), min(data.shape) // 8))
+        nz, ny, nx = (n // self.factor for n in data.shape)
+        self.shape = nz, ny, nx
+        self.sigmas = sorted({max(0.8, s * thickness_px / self.factor) for s in _SCALES})
+        # each smooths what the one before has left
+        steps = np.sqrt(np.diff(np.square([0.0, *self.sigmas])))
+        self.kernels = [gauss(step) for step in steps]
         self.disc, self.weights = disc_samples(_REACH)
         self.bends = 2 * np.array(_SAGITTA) / _REACH**2
         self.halo = int(_REACH) + 2
-        self.margin = self.halo + int(3 * self.sigmas[-1]) + 2
-        self.least, self.unit = 0.0, 1.0
+        self.margin = self.halo + sum(len(k) - 1 for k in self.kernels) + 2
+        self.least, self.unit, self.mean, self.scale = 0.0, 1.0, 0.0, 1.0
 
-    def _votes(self, block: Box) -> Volume:
-        """Votes for the ridge voxels of a block; 0 elsewhere."""
-        from scipy.ndimage import gaussian_filter
+    def _read(self, box: Box) -> Volume:
+        """Voxels of a box of the binned volume."""
+        f = self.factor
+        rows, columns = (slice(a * f, b * f) for a, b in box[1:])
+        out = np.empty([b - a for a, b in box], np.float32)
+        for i in range(len(out)):
+            self.monitor.check()
+            z = (box[0][0] + i) * f
+            part = np.asarray(self.data[z : z + f, rows, columns], np.float32).sum(0)
+            lines = sum(part[j::f] for j in range(f)) if f > 1 else part
+            out[i] = sum(lines[:, j::f] for j in range(f)) if f > 1 else lines
+            if not np.isfinite(out[i].sum(dtype=np.float64)):
+                raise InputError(
+                    f"segmentation: voxels in section {z + 1} or the {f} after it are not finite"
+                    if f > 1 else f"segmentation: voxels in section {z + 1} are not finite"
+                )  # fmt: skip
+        return out
 
-        cut, pads, inner = [], [], []
-        for (first, last), n in zip(block, self.data.shape, strict=True):
-            low, high = max(0, first - self.margin), min(n, last + self.margin)
-            cut.append(slice(low, high))
+    def _votes(
+        self, block: Box, wanted: float
+    ) -> tuple[Volume, Volume, Any, npt.NDArray[np.int64]]:
+        """Votes for the ridge voxels of a block, 0 elsewhere; and what they are made of."""
+        box, pads, low = [], [], []
+        for (first, last), n in zip(block, self.shape, strict=True):
+            box.append((max(0, first - self.margin), min(n, last + self.margin)))
             # mirrors at the edges of the volume, so that they are no sheets
-            pads.append((self.halo if low == 0 else 0, self.halo if high == n else 0))
-            inner.append(slice(first - low + pads[-1][0], last - low + pads[-1][0]))
-        raw = np.asarray(self.data[tuple(cut)], np.float32)
-        if not np.isfinite(raw.sum(dtype=np.float64)):
-            raise InputError(
-                f"segmentation: voxels in sections {cut[0].start + 1} to {cut[0].stop} are not "
-                "finite"
-            )
-        raw = np.pad(raw, pads, "symmetric")
+            pads.append(tuple(self.halo if edge in (0, n) else 0 for edge in box[-1]))
+            low.append(first - box[-1][0] + pads[-1][0])
+        raw = self._read((box[0], box[1], box[2]))
+        raw = np.pad((raw - np.float32(self.mean)) * np.float32(self.scale), pads, "symmetric")
         strength = np.zeros(raw.shape, np.float32)
-        normal = np.zeros((*raw.shape, 3), np.float32)
-        for sigma in self.sigmas:
-            smooth = gaussian_filter(raw, sigma, mode="nearest", truncate=3.0)
-            plane_ness(smooth, self.sign, sigma**1.5, strength, normal)
-        votes = np.zeros(raw.shape, np.float32)
-        vote(strength, normal, self.least, self.disc, self.weights, self.bends, self.halo, votes)
-        return votes[tuple(inner)]
+        normal = np.zeros((*raw.shape, 3), np.int8)
+        for sigma, kernel in zip(self.sigmas, self.kernels, strict=True):
+            blur(raw, kernel)
+            self.monitor.check()
+            plane_ness(raw, self.sign, sigma**1.5, strength, normal)
+            self.monitor.check()
+        votes = np.zeros([last - first for first, last in block], np.float32)
+        start = np.array(low)
+        vote(
+            strength, normal, self.least, wanted, self.disc, self.weights, self.bends, start, votes
+        )
+        return votes, strength, normal, start
 
-    def calibrate(self, monitor: Monitor, threads: int) -> None:
+    def calibrate(self, threads: int) -> None:
         """Find the usual strength of the background in small blocks spread over the volume."""
         spans = []
-        for n, size in zip(self.data.shape, _SAMPLE, strict=True):
+        for n, size in zip(self.shape, _SAMPLE, strict=True):
             size = min(size, n)
             starts = np.unique(np.linspace(0, n - size, _SAMPLES + 2)[1:-1].astype(int))
             spans.append([(int(a), int(a) + size) for a in starts])
-        blocks = [(z, y, x) for z in spans[0] for y in spans[1] for x in spans[2]]
-
-        def sample(block: Box) -> Volume:
-            monitor.check()
-            return self._votes(block)
-
+        blocks = [(z, y, x) for z in spans[0] for y in spans[1] for x in spans[2]][::2]
+        sample = np.concatenate([self._read(block).ravel() for block in blocks])
+        self.mean, spread = float(sample.mean(dtype=np.float64)), float(sample.std())
+        if spread <= 1e-6 * abs(self.mean):
+            raise DataError("segmentation: the volume has no structure at all")
+        self.scale = 1 / spread
         with ThreadPoolExecutor(threads) as pool:
             # all ridges count here, or in a crowded volume the membranes would be the background
-            some = np.concatenate([v[v > 0] for v in pool.map(sample, blocks[::2])])
+            votes = pool.map(lambda block: self._votes(block, 0.0)[0], blocks)
+            some = np.concatenate([v[v > 0] for v in votes])
         if len(some) < 10:
             raise DataError("segmentation: the volume has no structure at all")
         self.unit = float(np.median(some))
         self.least = _FAINT * self.unit
 
-    def ridge(self, block: Box, threshold: float) -> tuple[npt.NDArray[np.int64], Volume]:
-        """Points ``(n, 3)`` of the ridge of at least ``threshold``, and their strengths."""
-        votes = self._votes(block)
+    def ridge(self, block: Box, threshold: float) -> tuple[npt.NDArray[np.int64], Volume, Volume]:
+        """Ridge voxels ``(n, 3)`` of at least ``threshold``, their strengths, and how far from
+        the middle of each, ``(n, 3)``, the sheet passes.
+        """
+        votes, strength, normal, start = self._votes(block, threshold * self.unit)
         points = np.argwhere(votes >= threshold * self.unit)
-        strength = votes[tuple(points.T)] / np.float32(self.unit)
-        return points + np.array([first for first, _ in block]), strength
+        offset = np.zeros(points.shape, np.float32)
+        if self.factor > 1:
+            crests(strength, normal, points + start, offset)
+        found = votes[tuple(points.T)] / np.float32(self.unit)
+        return points + np.array([first for first, _ in block]), found, offset
 
 
 def _components(points: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -233,7 +274,7 @@ def _components(points: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.ND
 
 
 def _strong(
-    strength: Volume, component: npt.NDArray[np.int64], threshold: float, least: int
+    strength: Volume, component: npt.NDArray[np.int64], threshold: float, least: float
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Points of components that are large and somewhere strong; their new numbers."""
     if not len(component):

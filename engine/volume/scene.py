@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tiltwright.engine.volume.mesh import Mesh, mesh_of_mask
+from tiltwright.engine.volume.mesh import Mesh, mesh_in_pieces
 from tiltwright.engine.volume.surface import (
     LIGHT,
     Surface,
@@ -122,7 +122,11 @@ def surfaces_of(mask: Any) -> Iterator[tuple[Surface, Surface] | str | None]:
     low = np.array([w[0] for w in where])
     cut = small[tuple(slice(w[0], w[-1] + 1) for w in where)]
     yield None
-    made = mesh_of_mask(cut)
+    for made in mesh_in_pieces(cut):
+        if isinstance(made, Mesh):
+            break
+        yield None
+    assert isinstance(made, Mesh)
     mesh = Mesh((made.vertices + low[::-1]) * factor + (factor - 1) / 2, made.triangles)
     yield None
     yield Surface.of_mesh(mesh), Surface.of_mesh(thinned(mesh, MOST_TRIANGLES))

@@ -46,6 +46,8 @@ def folder(tmp_path):
         made.output_folder(run).mkdir(parents=True)
         path = made.output_folder(run) / f"t_{run.id}.mrc"
         write_mrc(path, data, 10.0)
+        if port == "mask":
+            path.with_suffix(".ply").write_bytes(b"as computed")
         run.outputs = {port: {"t": {
             "kind": "tomogram", "name": "t", "path": made.place(run).name(path),
             "shape": list(data.shape), "pixel_size_a": 10.0, "origin": [-24.5, -29.5, -11.5],
@@ -91,6 +93,13 @@ def test_a_mask_opens_over_its_tomogram_and_saving_makes_a_version(person, folde
     assert not page.masks.modified
     person.wait()
     assert window.stale == {3}
+    # Its mesh follows in the background.
+    mesh = folder / "runs"
+    person.qtbot.waitUntil(lambda: page.lane.idle, timeout=20_000)
+    first, second = sorted(mesh.glob("*/edited/*/*/*.ply"))
+    assert (first.parent.name, second.parent.name) == ("v001", "v002")
+    assert first.read_bytes() == b"as computed" != second.read_bytes()
+    assert page.message.text() == ""
     again = Project.open(folder, read_only=True)
     np.testing.assert_array_equal(again.item(Source(2, "mask"), "t").data, after)
     # Painting goes on, on top of the version.

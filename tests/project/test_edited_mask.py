@@ -11,6 +11,7 @@ from tiltwright.engine.io.mrc_write import write_mrc
 from tiltwright.engine.project.edited_mask import EditedMask
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
+from tiltwright.engine.volume.mesh import mesh_of_mask, write_mesh
 
 SHAPE = (20, 24, 28)
 
@@ -58,6 +59,7 @@ def saved(edited, mask, note=""):
 def test_saving_makes_the_scene_out_of_date(project):
     edited = EditedMask(project, MASK, "t")
     assert project.stale() == set()
+    (project.output_folder(2) / "t_membranes.stl").write_bytes(b"as computed")
     before = np.array(edited.load().data)
     after = before.copy()
     after[5:8] = 0
@@ -74,6 +76,7 @@ def test_saving_makes_the_scene_out_of_date(project):
     from tiltwright.engine.io.mrc import open_stack
 
     np.testing.assert_array_equal(open_stack(first.path / "t_membranes.mrc"), before)
+    assert (first.path / "t_membranes.stl").read_bytes() == b"as computed"
     mesh = project.output_folder(3) / "t.stl"
     size = mesh.stat().st_size
     execute(project, 3)
@@ -82,6 +85,28 @@ def test_saving_makes_the_scene_out_of_date(project):
     assert "edited/t_mask/v002/t_membranes.mrc" in (mesh.parent / "t.cxc").read_text()
     assert saved(edited, before).number == 3
     assert len(project.runs[2].notes["t"]) == 1
+
+
+def test_the_mesh_of_a_version_is_that_of_its_mask(project):
+    """If the run made one; what was computed keeps its own."""
+    edited = EditedMask(project, MASK, "t")
+    after = np.array(edited.load().data)
+    after[5:8] = 0
+    version = saved(edited, after)
+    assert list(edited.mesh(version)) == []
+    made = project.output_folder(2) / "t_membranes.ply"
+    made.write_bytes(b"as computed")
+    pieces = edited.mesh(version)
+    next(pieces)
+    pieces.close()
+    assert not list(version.path.glob("*.ply"))
+    assert set(edited.mesh(version)) == {None}
+    (ply,) = version.path.glob("*.ply")
+    write_mesh(made.with_name("twin.ply"), mesh_of_mask(after), 10.0)
+    assert ply.read_bytes() == made.with_name("twin.ply").read_bytes()
+    assert made.read_bytes() == b"as computed"
+    empty = saved(edited, np.zeros(SHAPE, np.int8))
+    assert list(edited.mesh(empty)) == []
 
 
 def test_an_interrupted_save_leaves_the_result_as_it_was(project):

@@ -31,8 +31,9 @@ from PyQt6.QtWidgets import (
 from tiltwright.widgets.form.form_fields import REQUIRED, FieldSpec, number_text, parse_number
 from tiltwright.widgets.theme import colours
 
-RADIO_LETTERS = 34
-"""Choices whose names are longer together get a box that opens."""
+RADIO_LETTERS = 44
+"""Choices whose names, with the room of four letters for each button, are longer together get a
+box that opens."""
 
 
 class Editor(QWidget):
@@ -196,10 +197,12 @@ class ChoiceEditor(Editor):
         texts = [text for _, text in choices]
         self.box: CalmComboBox | None = None
         self.buttons: list[QRadioButton] = []
-        if sum(map(len, texts)) <= RADIO_LETTERS and len(texts) <= 5:
+        if sum(len(text) + 4 for text in texts) <= RADIO_LETTERS:
             self._group = QButtonGroup(self)
             for i, text in enumerate(texts):
                 button = QRadioButton(text)
+                button.ensurePolished()
+                button.setMinimumWidth(button.sizeHint().width())
                 self._group.addButton(button, i)
                 self.buttons.append(button)
                 self.row.addWidget(button)

@@ -340,7 +340,7 @@ class PlaneSet(QWidget):
             where = f"{first + 1}–{end}" if end - first > 1 else f"{first + 1}"
             view.set_caption(f"{plane.upper()}   {name} {where}")
         x, y, z = self.cursor_voxel
-        nm = (at + tomogram.origin) * tomogram.pixel_size_a / 10
+        nm = tomogram.specimen_of(at) * tomogram.pixel_size_a / 10
         self.info.setText(
             f"<b>{tomogram.name}</b><br>{tomogram.describe()}<br>"
             f"x {x + 1}  y {y + 1}  z {z + 1}<br>"
@@ -352,7 +352,7 @@ class PlaneSet(QWidget):
         if beads is None or tomogram is None:
             return []
         nm = tomogram.pixel_size_a / 10
-        voxels = beads.xyz_nm / nm - np.array(tomogram.origin)
+        voxels = tomogram.voxels_of(beads.xyz_nm / nm)
         axis = AXES[plane][2]
         first, end = slab(self.cursor_voxel[axis], self._thickness, tomogram.shape[::-1][axis])
         reach = beads.diameter_nm / nm / 2

@@ -21,7 +21,7 @@ def between_beads(beads: Beads | None, tomogram: Tomogram) -> Boundaries | None:
     per_nm = 10 / tomogram.pixel_size_a
     try:
         return bead_boundaries(
-            beads.xyz_nm * per_nm - tomogram.origin, beads.surface, tomogram.shape,
+            tomogram.voxels_of(beads.xyz_nm * per_nm), beads.surface, tomogram.shape,
             margin_px=beads.diameter_nm * per_nm,
         )  # fmt: skip
     except DataError:

@@ -25,6 +25,7 @@ from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.theme import colours
 
 if TYPE_CHECKING:
+    from tiltwright.engine.model.tomogram import Tomogram
     from tiltwright.engine.volume.scene import Scene, Surface, View
     from tiltwright.widgets.tomogram.plane_set import Beads
 
@@ -94,22 +95,19 @@ class SurfaceView(QWidget):
 
     # ---- content -------------------------------------------------------------------------------
 
-    def set_volume(
-        self, shape: tuple[int, int, int] | None, beads: Beads | None = None,
-        pixel_size_a: float = 1.0, origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
-    ) -> None:  # fmt: skip
-        """Show the box of a volume ``(nz, ny, nx)``, without a surface yet."""
+    def set_volume(self, tomogram: Tomogram | None, beads: Beads | None = None) -> None:
+        """Show the box of a tomogram, without a surface yet."""
         self.lane.cancel(lambda _: True)
         self._surfaces = self._view = None
-        self._shape = shape
+        self._shape = None if tomogram is None else tomogram.shape
         self._words = ""
         self._beads = np.zeros((0, 3)), np.zeros((0, 3)), 1.0
-        if shape is not None and beads is not None:
-            nm = pixel_size_a / 10
+        if tomogram is not None and beads is not None:
+            nm = tomogram.pixel_size_a / 10
             c = colours()
             both = np.array([_rgb(c.surface_bottom), _rgb(c.surface_top)])
             self._beads = (
-                beads.xyz_nm / nm - np.array(origin), both[np.clip(beads.surface, 0, 1)],
+                tomogram.voxels_of(beads.xyz_nm / nm), both[np.clip(beads.surface, 0, 1)],
                 beads.diameter_nm / nm / 2,
             )  # fmt: skip
         self.reset()

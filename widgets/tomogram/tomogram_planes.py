@@ -84,8 +84,13 @@ def on_plane(xyz: npt.ArrayLike, plane: Plane) -> npt.NDArray[np.float64]:
     return out
 
 
+def carried_place(at: npt.ArrayLike, a: Tomogram, b: Tomogram) -> list[float]:
+    """A place in voxels of ``a`` in those of ``b``."""
+    there = b.voxels_of(a.specimen_of(at) * (a.pixel_size_a / b.pixel_size_a))
+    return [float(v) for v in there]
+
+
 def carried(voxel: tuple[int, int, int], a: Tomogram, b: Tomogram) -> tuple[int, int, int]:
     """The voxel of ``b`` at the place of the specimen where ``a`` has one."""
-    at = (np.array(voxel) + a.origin) * (a.pixel_size_a / b.pixel_size_a) - b.origin
-    x, y, z = (round(float(v)) for v in at)
+    x, y, z = (round(v) for v in carried_place(voxel, a, b))
     return x, y, z

@@ -23,7 +23,7 @@ from tiltwright.widgets.tomogram.plane_set import Beads, PlaneSet
 from tiltwright.widgets.tomogram.proposal import between_beads, search
 from tiltwright.widgets.tomogram.specimen_box import BoxGesture, SpecimenBox
 from tiltwright.widgets.tomogram.surface_view import SurfaceView
-from tiltwright.widgets.tomogram.tomogram_planes import carried
+from tiltwright.widgets.tomogram.tomogram_planes import carried, carried_place
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.tomogram import Tomogram
@@ -278,9 +278,8 @@ class TomogramViewer(QWidget):
             return
         zoom, *middle = moved.viewport()
         ratio = a.pixel_size_a / b.pixel_size_a
-        at = (np.array(middle) + a.origin) * ratio - b.origin
         self._linking = True
-        other.set_viewport(zoom / ratio, *(float(v) for v in at))
+        other.set_viewport(zoom / ratio, *carried_place(middle, a, b))
         self._linking = False
 
     def _thickness_changed(self, thickness: int) -> None:
@@ -310,7 +309,7 @@ class TomogramViewer(QWidget):
         if tomogram is None:
             self.surface.set_volume(None)
             return
-        self.surface.set_volume(tomogram.shape, self._beads, tomogram.pixel_size_a, tomogram.origin)
+        self.surface.set_volume(tomogram, self._beads)
 
     def _show_surface(self) -> None:
         """Make the surface anew while it is in sight."""
