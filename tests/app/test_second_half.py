@@ -205,8 +205,8 @@ def test_the_second_half_by_clicks(qtbot, window, first_half, tmp_path):
     assert page.mask_of.value() == Source(mask, "mask")
     for name in NAMES:
         script = (folder / f"{name}.cxc").read_text()
-        for part in (f"{name}_rec", f"{name}_membranes", f"{name}_beads"):
-            assert part in script, script
+        for part in ("_denoised.mrc", "_membranes.mrc", ".stl", "_beads.cmm"):
+            assert f"{name}{part}" in script, script
 
 
 def test_the_ctf_is_estimated_by_clicks(qtbot, window, tmp_path):
