@@ -165,7 +165,7 @@ def test_the_second_half_by_clicks(qtbot, window, first_half, tmp_path):
     walk.settle(page)
     assert page.images.source.interpolated
 
-    iterated = walk.step("Reconstruction, second family", {"thickness": "40", "iterations": "3"})
+    iterated = walk.step("SIRT, SART, Fourier", {"thickness": "40", "iterations": "3"})
     assert runs[iterated].inputs["tilt_series"] == Source(corrected, "tilt_series")
     assert "residual" in (window.project.folder_of(iterated) / "log.txt").read_text()
     rough = walk.look(iterated, "Tomogram")
