@@ -165,8 +165,8 @@ def _key_number(run: Run) -> str:
               if r["kind"] == "ctf_table"]  # fmt: skip
     if len(tables) == 1:
         return _ctf_numbers("", tables[0])[0].text
-    shapes = {r["shape"][0] for items in run.outputs.values() for r in items.values()
-              if r["kind"] == "tomogram"}  # fmt: skip
+    shapes = {r["shape"][0] for port, items in run.outputs.items() for r in items.values()
+              if r["kind"] == "tomogram" and port != "mask"}  # fmt: skip
     return f"{max(shapes)} voxels thick" if shapes else ""
 
 
@@ -278,7 +278,7 @@ def _add_numbers(run: Run, out: list[KeyNumber]) -> None:
                 ]  # fmt: skip
             elif record["kind"] == "ctf_table":
                 out += _ctf_numbers(name, record)
-            elif record["kind"] == "tomogram":
+            elif record["kind"] == "tomogram" and port != "mask":
                 nz = record["shape"][0]
                 nm = nz * record["pixel_size_a"] / 10
                 out.append(KeyNumber("Thickness", f"{nz} voxels, {nm:.0f} nm", series=name))

@@ -77,10 +77,10 @@ class MethodParams(base.Parameters):
 
 
 class ReconstructionIterative(TomogramMaking):
-    """Reconstruct by SIRT, SART, back-projection filtered as SIRT would, or Fourier inversion."""
+    """The second family of reconstructions: SIRT, SART, SIRT-like filter, Fourier inversion."""
 
     key = "reconstruction-iterative"
-    title = "Reconstruction, second family"
+    title = "SIRT, SART, Fourier"
     citation = (
         "SIRT: Gilbert 1972, doi:10.1016/0022-5193(72)90180-4; SART: Andersen & Kak 1984, "
         "doi:10.1016/0161-7346(84)90008-7; SIRT-like filter: Zeng 2012, doi:10.1118/1.3673956; "

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PyQt6.QtCore import Qt
 from PyQt6.QtGui import QGuiApplication
-from PyQt6.QtTest import QTest
-from window_parts import CONTROL, LEFT
+from window_parts import CONTROL
 
 from tiltwright.app import scene_row
 from tiltwright.app.tomogram_page import TomogramPage
@@ -65,18 +64,10 @@ def page_of(person, run, port) -> TomogramPage:
     return page
 
 
-def stroke(page, start, end):
-    view = page.first.views["xy"]
-    a, b = view.to_screen(*start).toPoint(), view.to_screen(*end).toPoint()
-    QTest.mousePress(view, LEFT, pos=a)
-    QTest.mouseMove(view, b)
-    QTest.mouseRelease(view, LEFT, pos=b)
-
-
 def painted(person, page):
     view = page.first.views["xy"]
     person.key(Key.Key_W, on=view)
-    stroke(page, (5, 50), (45, 50))
+    person.drag(view, (5, 50), (45, 50))
     assert page.masks.modified
     return page.masks.editor.mask.copy()
 

@@ -18,7 +18,9 @@ from PyQt6.QtWidgets import (
 
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
+from tiltwright.widgets.form.form import ParameterForm
 from tiltwright.widgets.form.protocol_form import ProtocolForm
+from tiltwright.widgets.image.image_view import ImageView
 
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -57,6 +59,13 @@ class Person:
 
     def click(self, widget: QWidget, at: QPoint | None = None, keys: Any = NONE) -> None:
         self.qtbot.mouseClick(widget, LEFT, keys, pos=at or QPoint())
+
+    def drag(self, view: ImageView, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drag from one pixel of a picture to another with the left button."""
+        a, b = view.to_screen(*start).toPoint(), view.to_screen(*end).toPoint()
+        self.qtbot.mousePress(view, LEFT, pos=a)
+        self.qtbot.mouseMove(view, b)
+        self.qtbot.mouseRelease(view, LEFT, pos=b)
 
     def button(self, root: QWidget, text: str) -> QPushButton:
         found = [b for b in root.findChildren(QPushButton) if text in b.text() and b.isVisible()]
@@ -150,8 +159,9 @@ class Person:
         self.window.refresh()
         self.qtbot.waitUntil(lambda: self.window.background.idle, timeout=20_000)
 
-    def write(self, form: ProtocolForm, name: str, text: str) -> None:
-        line = form.parameters.row(name).findChild(QLineEdit)
+    def write(self, form: ProtocolForm | ParameterForm, name: str, text: str) -> None:
+        parameters = form.parameters if isinstance(form, ProtocolForm) else form
+        line = parameters.row(name).findChild(QLineEdit)
         line.setFocus()
         line.selectAll()
         self.qtbot.keyClicks(line, text)

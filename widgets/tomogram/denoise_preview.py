@@ -270,7 +270,7 @@ class DenoisePreview(QWidget):
         _, ny, nx = self._tomogram.shape
         view = self.views["denoised"]
         self._place(view, Tile(mean, *first), (nx, ny))
-        view.set_caption(how.method)
+        view.set_caption(f"denoised   {how.method}")
         self._set_levels()
         self.words.setText(
             f"Right: what the run on the whole tomogram gives here ({seconds:.1f} s for this part)"
