@@ -242,7 +242,7 @@ class EditorWindow(QWidget):
         if session.snapshot is not None:
             self.numbers.show_snapshot(
                 session.snapshot, session.before_edit, session.opening, session.first,
-                anew=session.n_choices > 1,
+                anew=session.chosen_anew,
             )  # fmt: skip
             now, before = session.snapshot, session.before_edit
             self.layout_.show_change(
