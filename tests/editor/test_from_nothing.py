@@ -146,14 +146,15 @@ def test_from_nothing_to_twenty_beads_by_clicks(opened):
         rest()
         if bead == 3:
             person.wait(lambda: session.live is not young)
-            assert "The model has grown to 4 beads: variables chosen anew" in person.log
+            assert "The model has grown: variables chosen anew at 4 beads" in person.log
     person.wait(lambda: session.up_to_date and session.idle)
     snapshot, best = session.snapshot, LiveAlignment.choose(series, session.model).first
     assert snapshot.model.n_tracks == 20
     assert snapshot.leave_one_out_px == pytest.approx(best.leave_one_out_px, rel=0.02)
     assert snapshot.leave_one_out_px < 0.1
     assert np.array_equal(snapshot.surface == 1, on_top)
-    assert "since chosen anew" in window.numbers.total["loo"].text()
+    assert window.numbers.total["loo"].text().endswith(" anew")
+    assert "variables chosen anew at 1" in window.numbers.state.text()
     # A choice is no edit: the history is that of the gestures, and what is chosen survives it.
     assert session.undo_stack.count() == n_gestures
     kept, model = session.live, session.model

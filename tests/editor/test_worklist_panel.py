@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from editor_person import displaced, spoil
 from PyQt6.QtCore import Qt
 
 from tiltwright.engine.curation.worklist import Kind
+from tiltwright.engine.model.edits import SwapTracks
 from tiltwright.engine.model.fiducial_model import Flag
 
 K, LEFT, MIDDLE = Qt.Key, Qt.MouseButton.LeftButton, Qt.MouseButton.MiddleButton
@@ -51,6 +53,30 @@ def test_a_click_on_a_row_goes_there_and_enter_accepts_it(person, real):
     person.qtbot.keyClick(table, K.Key_Return)
     person.wait(lambda: np.hypot(*(person.model.xy[5, 10] - real[1].xy[5, 10])) < 0.5)
     person.window.zap.view.setFocus()
+
+
+def test_what_mending_a_gross_error_does_is_seen_in_the_mean_residual(person):
+    """The leave-one-out error does not believe swapped points, and says nothing of them."""
+    worklist, session = person.window.worklist, person.session
+    whole = np.flatnonzero(person.model.measured.all(1))
+    a, b = int(whole[0]), int(whole[-1])
+    session.do(SwapTracks(a, b, tuple(range(10, 18))))
+    person.settle()
+    person.wait(lambda: worklist.items() and worklist.items()[0].kind is Kind.SWAPPED)
+    person.key(K.Key_Period)
+    cell = worklist.model.index(0, 4)
+    person.wait(lambda: "≈" not in cell.data())
+    shown, before = float(cell.data()), session.snapshot.mean_residual_px
+    effect = worklist.model.effects[worklist.items()[0].key]
+    assert abs(effect.leave_one_out_change_px) < 0.01
+    # Both stand below the table, the greater first.
+    said = worklist.reason.text().splitlines()[1]
+    assert said.startswith(f"Accepted: mean residual ▼ {shown:.4f} px, leave-one-out ")
+    person.key(K.Key_A)
+    person.wait(lambda: session.undo_stack.count() == 2)
+    person.settle()
+    assert before - session.snapshot.mean_residual_px > 0.5
+    assert before - session.snapshot.mean_residual_px == pytest.approx(shown, rel=0.02)
 
 
 def test_weak_evidence_is_listed_after_filling(person):

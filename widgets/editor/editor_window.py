@@ -44,8 +44,6 @@ _NUDGES = {
     Qt.Key.Key_Down: (0, -1), Qt.Key.Key_4: (-1, 0), Qt.Key.Key_6: (1, 0), Qt.Key.Key_8: (0, 1),
     Qt.Key.Key_2: (0, -1),
 }  # fmt: skip
-_LEVELS_MS = 60
-"""Counting the grey values can wait until a click on the new picture has its numbers."""
 
 
 class EditorWindow(QWidget):
@@ -112,10 +110,6 @@ class EditorWindow(QWidget):
         self._model_timer.setSingleShot(True)
         self._model_timer.setInterval(100)
         self._model_timer.timeout.connect(self._refresh_model_view)
-        self._levels_timer = QTimer(self)
-        self._levels_timer.setSingleShot(True)
-        self._levels_timer.setInterval(_LEVELS_MS)
-        self._levels_timer.timeout.connect(self._show_levels)
         self._connect()
         self._start(series, model)
 
@@ -148,7 +142,7 @@ class EditorWindow(QWidget):
         session.solved.connect(self._show_numbers)
         session.undo_stack.cleanChanged.connect(lambda _: self.layout_.show_modified())
         zap.moved.connect(self._show_place)
-        zap.images.rendered.connect(self._show_levels_soon)
+        zap.images.rendered.connect(self._show_levels)
         zap.images.hovered.connect(self.layout_.position.setText)
         info.contour_chosen.connect(self._choose_contour)
         info.point_chosen.connect(
@@ -248,7 +242,7 @@ class EditorWindow(QWidget):
         if session.snapshot is not None:
             self.numbers.show_snapshot(
                 session.snapshot, session.before_edit, session.opening, session.first,
-                anew=session.n_choices > 1,
+                anew=session.chosen_anew,
             )  # fmt: skip
             now, before = session.snapshot, session.before_edit
             self.layout_.show_change(
@@ -257,11 +251,6 @@ class EditorWindow(QWidget):
             )
             self._model_timer.start()
         self._show_place()
-
-    def _show_levels_soon(self) -> None:
-        # Not put off by the next picture: they move along with a movie.
-        if not self._levels_timer.isActive():
-            self._levels_timer.start()
 
     def _show_levels(self) -> None:
         picture = self.zap.images.main_picture
@@ -341,7 +330,6 @@ class EditorWindow(QWidget):
         """Stop timers and threads; unsaved edits stay in the journal."""
         self.zap.navigation.player.stop()
         self._model_timer.stop()
-        self._levels_timer.stop()
         self.followers.stop()
         self.session.close()
         self.zap.images.set_series(None)

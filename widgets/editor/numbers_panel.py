@@ -88,14 +88,15 @@ class NumbersPanel(QWidget):
         opening: Numbers,
         first: Snapshot | None,
         *,
-        anew: bool = False,
+        anew: str = "",
     ) -> None:
         """Show a solution.
 
         ``before`` is that before the last edit, ``opening`` and ``first`` are what changes are
-        counted from: the model as it was opened, or when the variables were chosen ``anew``.
+        counted from: the model as it was opened, or when the variables were chosen ``anew``,
+        which says when that was.
         """
-        words = " since chosen anew" if anew else " in all"
+        words = " anew" if anew else " in all"
         tip = "the variables were chosen anew" if anew else "the editor was opened"
         for name, value, last, total in (
             ("mean", snapshot.mean_residual_px, before.mean_px, opening.mean_px),
@@ -104,7 +105,7 @@ class NumbersPanel(QWidget):
             self.values[name].setText(f"{value:.3f} px" if math.isfinite(value) else "–")
             _show_change(self.last[name], value - last, "")
             _show_change(self.total[name], value - total, words)
-            self.total[name].setToolTip(f"Change since {tip}")
+            self.total[name].setToolTip(f"Change since {tip} {anew}".rstrip())
         same = first is not None and len(first.per_bead_px) == len(snapshot.per_bead_px)
         self.views.set_values(
             np.asarray(snapshot.per_view_px), first.per_view_px if first is not None else None
@@ -115,7 +116,7 @@ class NumbersPanel(QWidget):
         state = f"solved in {1000 * snapshot.seconds:.0f} ms" if snapshot.solved else (
             f"not solved: {snapshot.problem}"
         )  # fmt: skip
-        self.state.setText(state)
+        self.state.setText(state + (f"; variables chosen anew {anew}" if anew else ""))
 
     def show_problem(self, words: str) -> None:
         """Why there are no numbers."""

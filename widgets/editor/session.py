@@ -83,7 +83,9 @@ class Session(QObject):
     ----------
     opening, first
         Numbers and snapshot that changes are counted from: of the model as it was opened, or as
-        it was when the variables were last chosen, the ``n_choices``-th time.
+        it was when the variables were last chosen.
+    chosen_anew : str
+        When that was, in words; empty until it happens.
     """
 
     model_changed = pyqtSignal(object)
@@ -114,7 +116,7 @@ class Session(QObject):
         self.live: LiveAlignment | None = None
         self.opening, self.before_edit = Numbers(), Numbers()
         self.first: Snapshot | None = None
-        self.n_choices = 0
+        self.chosen_anew = ""
         self._chosen_at: Size | None = None
         self._current = Current(model.n_views // 2)
         self._numbering, self._solved_numbering = 0, 0
@@ -208,7 +210,7 @@ class Session(QObject):
     def _choose(self, by_itself: bool) -> None:
         series, model, params = self.series, self._model, self._params
         self._chosen_at = size = Size.of(model, series.used)
-        words = f"The model has grown to {size.beads} beads" if by_itself and self.live else ""
+        at = f"at {size.beads} beads"
 
         def work() -> LiveAlignment:
             from tiltwright.engine.curation.live import LiveAlignment
@@ -219,7 +221,7 @@ class Session(QObject):
             return LiveAlignment.choose(series, model, params)
 
         self.slow_lane.request(
-            (id(self), "choose"), work, lambda live: self._have_choice(live, words),
+            (id(self), "choose"), work, lambda live: self._have_choice(live, at, by_itself),
             later=by_itself, rest_s=_PAUSE_S,
         )  # fmt: skip
 
@@ -233,14 +235,17 @@ class Session(QObject):
         if retry or self._chosen_at.outgrown_by(now):
             self._choose(True)
 
-    def _have_choice(self, live: LiveAlignment, grown: str) -> None:
+    def _have_choice(self, live: LiveAlignment, at: str, by_itself: bool) -> None:
         self._aside.again()
+        if self.live is not None:
+            self.chosen_anew = at
+            if by_itself:
+                self.said.emit(
+                    f"The model has grown: variables chosen anew {at}, changes count from here"
+                )
         self.live = live
         self.first = live.first
         self.opening = self.before_edit = Numbers.of(live.first)
-        self.n_choices += 1
-        if grown:
-            self.said.emit(f"{grown}: variables chosen anew, changes count from here")
         self.said.emit(f"Alignment: {live.description}")
         if live.first.model is self._model:
             self._have_snapshot(live.first, self._numbering)

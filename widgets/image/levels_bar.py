@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
+from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, QTimer, pyqtSignal
 from PyQt6.QtGui import QColor, QLinearGradient, QMouseEvent, QPainter, QPaintEvent, QPolygonF
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
@@ -15,6 +15,8 @@ from tiltwright.widgets.theme import colours
 _BINS, _MARGIN = 128, 8
 _ENOUGH = 12_000
 """Of so many values the histogram looks the same, and paging stays quick."""
+_SOON_MS = 60
+"""Another picture's histogram is painted after the picture and what a click on it has to say."""
 
 
 class LevelsBar(QWidget):
@@ -45,6 +47,11 @@ class LevelsBar(QWidget):
         self._levels = (0.0, 1.0)
         self._grip: str | None = None
         self._held = (0.0, 0.0, 0.0)
+        self._outdated = False
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_SOON_MS)
+        self._soon.timeout.connect(self.update)
 
     def sizeHint(self) -> QSize:
         """Wide and low."""
@@ -62,17 +69,26 @@ class LevelsBar(QWidget):
     def show_values(self, values: npt.NDArray[Any], black: float, white: float) -> None:
         """Count these values and put the handles."""
         self._values = values[:: max(1, len(values) // _ENOUGH)]
-        self.set_levels(black, white)
+        self._levels = black, white
+        # The scale stays while a handle is held.
+        self._outdated = self._grip is None
+        # Not put off by the next picture: it moves along with a movie.
+        if not self._soon.isActive():
+            self._soon.start()
 
     def set_levels(self, black: float, white: float) -> None:
         """Put the handles."""
         self._levels = black, white
-        # The scale stays while a handle is held.
         if self._grip is None:
             self._count()
         self.update()
 
+    def _count_if_outdated(self) -> None:
+        if self._outdated:
+            self._count()
+
     def _count(self) -> None:
+        self._outdated = False
         black, white = self._levels
         low, high = black, white
         if self._values.size:
@@ -86,20 +102,22 @@ class LevelsBar(QWidget):
         # Whole numbers in narrow bins make a comb.
         heights = np.convolve(heights, [0.25, 0.5, 0.25], "same")
         self._heights = heights / (heights.max() or 1.0)
-        self.update()
 
     def position(self, value: float) -> float:
         """Widget x of a value."""
+        self._count_if_outdated()
         low, high = self._range
         return _MARGIN + (value - low) / (high - low) * (self.width() - 2 * _MARGIN)
 
     def value(self, x: float) -> float:
         """The value at a widget x."""
+        self._count_if_outdated()
         low, high = self._range
         return low + (x - _MARGIN) / max(1, self.width() - 2 * _MARGIN) * (high - low)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Histogram, the grey ramp below it, and the handles."""
+        self._count_if_outdated()
         c = colours()
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -172,6 +190,7 @@ class LevelsBar(QWidget):
         """Let go."""
         self._grip = None
         self._count()
+        self.update()
 
     def mouseDoubleClickEvent(self, event: QMouseEvent | None) -> None:
         """Ask for automatic contrast."""
