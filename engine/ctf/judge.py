@@ -26,8 +26,8 @@ _PHASE_SD_DEG = 3.0
 
 MOST_RIVAL = 0.5
 """Evidence of the best other explanation, in parts of that for the defocus that was found, up to
-which this is proven. Rings of amorphous ice have 0.1 to 0.3 (ten series of the acceptance, and
-weaker ones down to a third of the ring contrast), structure without rings 0.7 to 2."""
+which this is proven. The ten series of the acceptance have 0.05 to 0.1, weaker ones up to 0.3;
+structure without rings, and one ring at coarse pixels, 0.8 to 1.8."""
 
 
 @dataclass(frozen=True)
