@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.progress import SILENT, Monitor
+from tiltwright.engine.volume.coverage import covered
 from tiltwright.engine.volume.sheets import (
     blur,
     crests,
@@ -126,6 +127,9 @@ def find_membranes(
             found.append(part)
             monitor.step(i, len(blocks), "looking for membranes")
     cells, strength, offset = (np.concatenate(list(p)) for p in zip(*found, strict=True))
+    seen = covered(data, search.halo * search.factor)
+    y, x = (np.clip(cells[:, k] * search.factor, 0, data.shape[k] - 1) for k in (1, 2))
+    cells, strength, offset = (part[seen[y, x]] for part in (cells, strength, offset))
     component = _components(cells, search.shape)
     keep, component = _strong(strength, component, threshold, least_points / search.factor**2)
     points = np.rint((cells + offset)[keep] * search.factor + (search.factor - 1) / 2)
