@@ -15,19 +15,23 @@ _DEEPEST = 1 / 8
 _SMOOTH = 5
 
 
-def covered(data: Any, margin: int) -> npt.NDArray[np.bool_]:
-    """Columns along z of a volume ``(nz, ny, nx)`` to look at, ``(ny, nx)``.
+EMPTY, RIM_Y, RIM_X = 1, 2, 4
 
-    Not those that are constant, as beyond what was reconstructed, nor the rims where views end:
-    fewer views average to less noise from section to section, and the border of each is a
-    straight line. Nor what is within ``margin`` of either.
+
+def coverage(data: Any, margin: int) -> npt.NDArray[np.uint8]:
+    """What columns along z of a volume ``(nz, ny, nx)`` lack, ``(ny, nx)``: 0 is nothing.
+
+    ``EMPTY`` are those that are constant, as beyond what was reconstructed; ``RIM_Y`` and
+    ``RIM_X`` the sides along y and x where views end: fewer views average to less noise from
+    section to section, and the border of each is a straight sheet along the side. What is within
+    ``margin`` of them counts as such.
     """
     nz = data.shape[0]
     noise = np.zeros(data.shape[1:], np.float32)
     for z in np.unique(np.linspace(0, nz - 2, _PAIRS).astype(int)):
         pair = np.asarray(data[z : z + 2], np.float32)
         noise += np.abs(pair[1] - pair[0])
-    out: npt.NDArray[np.bool_] = ~_widened(noise == 0, margin)
+    out = np.where(_widened(noise == 0, margin), EMPTY, 0).astype(np.uint8)
     alive = noise[noise > 0]
     if len(alive) < 2:
         return out
@@ -42,7 +46,10 @@ def covered(data: Any, margin: int) -> npt.NDArray[np.bool_]:
             if not 0 < depth <= n * _DEEPEST:
                 continue
             rim = slice(0, depth + margin) if side is line else slice(n - depth - margin, n)
-            out[(rim, slice(None)) if axis == 0 else (slice(None), rim)] = False
+            if axis == 0:
+                out[rim] |= RIM_Y
+            else:
+                out[:, rim] |= RIM_X
     return out
 
 
