@@ -28,6 +28,7 @@ from tiltwright.engine.simulate.series import SeriesSpec, simulate_series
 from tiltwright.engine.volume import membranes
 from tiltwright.engine.volume import mesh as meshes
 from tiltwright.engine.volume.chimerax import write_scene
+from tiltwright.engine.volume.coverage import EMPTY, RIM_Y, coverage
 from tiltwright.engine.volume.denoise import Denoising, denoise_slab
 from tiltwright.engine.volume.membranes import find_membranes
 from tiltwright.engine.volume.mesh import mesh_of_mask, write_mesh
@@ -90,6 +91,30 @@ def test_a_vesicle_is_found_and_nothing_else(vesicle):
     assert radius.mean() == pytest.approx(24, abs=0.5)
     light = find_membranes(-v, 4.0, dark=False)
     np.testing.assert_array_equal(found.mask, light.mask)
+
+
+def test_the_rim_that_no_view_covers_has_no_membranes():
+    """A border of nothing, and one of fewer views whose end is a straight dark line."""
+    shape = (70, 170, 150)
+    truth, _ = shell(shape, (75.0, 80.0, 34.0), 26.0, 4.0)
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(shape), 0.8)
+    v = 12 * noise - 10.0 * truth
+    v[:, 158:] *= 0.4
+    v[:, 156:159] -= 12.0
+    v[:, :, :14] = 40.0
+    v = v.astype(np.float32)
+    lack = coverage(v, 10)
+    assert (lack[150:] & RIM_Y).all()
+    assert (lack[:, :20] & EMPTY).all()
+    assert not lack[:140, 30:].any()
+    found = find_membranes(v, 4.0).mask > 0
+    assert dice(found, truth) > 0.9
+    assert not found[:, 145:].any()
+    assert not found[:, :, :25].any()
+    # what is found when asked for
+    assert find_membranes(v, 4.0, rim=True).mask[:, 145:].any()
+    # a volume without a rim keeps all of it
+    assert not coverage(noise.astype(np.float32), 10).any()
 
 
 def test_blocks_change_nothing(vesicle, monkeypatch):

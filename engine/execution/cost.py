@@ -32,7 +32,11 @@ _PER_PIXEL: dict[str, tuple[float, float, float, float, float]] = {
 _UPDATES_PER_S = {"": 5e9, "sirt": 1e10, "sart": 8e9}
 """View times voxel; of the iterative methods with the border of the volume."""
 _FOURIER_S = 1.55e-8
-_SEGMENT_S, _SEGMENT_BYTES, _MESH_S = 1.2e-6, 12.0, 4e-8
+_SEGMENT_S, _MESH_S = 1.5e-7, 4e-8
+_SEGMENT_BASE_S, _SEGMENT_BYTES, _SEGMENT_LEAST = 1.2e-8, 2.0, 6e8
+"""Seconds per voxel of the volume as it is binned and as it is; bytes per voxel and of blocks."""
+_FINEST = 2.8
+"""Voxels of a membrane in the binned volume, as in ``engine/volume/membranes.py``."""
 _DENOISE = {
     # seconds per voxel (and iteration), bytes of memory per voxel and per pixel of a section
     "eed": (8.8e-9, 8.3, 0.0),
@@ -77,23 +81,28 @@ class Sizes:
     axis_deg : float
     volume : (nz, ny, nx)
         Of the tomogram; zeros without one.
+    voxel_a : float
+        Its pixel size; 0 without one.
     """
 
     views: tuple[int, int, int] = (0, 0, 0)
     binning: int = 1
     axis_deg: float = 0.0
     volume: tuple[int, int, int] = (0, 0, 0)
+    voxel_a: float = 0.0
 
 
 def sizes_of(inputs: Mapping[str, Any]) -> Sizes:
     """Of the inputs of a step, whether they exist already or not."""
     series, tomogram = inputs.get("tilt_series"), inputs.get("tomogram")
-    volume = tomogram.shape if isinstance(tomogram, Tomogram) else (0, 0, 0)
+    volume, voxel = (0, 0, 0), 0.0
+    if isinstance(tomogram, Tomogram):
+        volume, voxel = tomogram.shape, tomogram.pixel_size_a
     if not isinstance(series, TiltSeries):
-        return Sizes(volume=volume)
+        return Sizes(volume=volume, voxel_a=voxel)
     frame = series.frame
     views = series.n_views, frame.ny_binned, frame.nx_binned
-    return Sizes(views, series.binning, series.axis_deg, volume)
+    return Sizes(views, series.binning, series.axis_deg, volume, voxel)
 
 
 def cost(key: str, sizes: Sizes, params: Any) -> Cost:
@@ -114,7 +123,12 @@ def cost(key: str, sizes: Sizes, params: Any) -> Cost:
         return Cost(kept * (1.5e-8 if turned else 3e-9), 2 * kept)
     if key == "segmentation":
         mesh = 0.0 if params.mesh == "none" else _MESH_S
-        return Cost(voxels * (_SEGMENT_S + mesh), voxels, 0.0, _SEGMENT_BYTES * voxels)
+        thickness = 10 * params.thickness_nm / sizes.voxel_a if sizes.voxel_a else 0.0
+        binned = max(1, int(thickness / _FINEST)) ** 3
+        return Cost(
+            voxels * (_SEGMENT_S / binned + _SEGMENT_BASE_S + mesh), voxels, 0.0,
+            _SEGMENT_BYTES * voxels + _SEGMENT_LEAST,
+        )  # fmt: skip
     if key == "chimerax":
         return Cost(voxels * _MESH_S if params.mesh else 0.0, 0.0, 0.0, 8 * voxels)
     return Cost()

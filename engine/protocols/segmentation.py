@@ -68,6 +68,11 @@ class Segmentation(Protocol):
             shown_if={"method": "built-in"},
             help="Membranes are lighter than their surroundings.",
         )  # fmt: skip
+        rim: bool = parameter(
+            False, label="Also at the rim", expert=True, shown_if={"method": "built-in"},
+            help="Look also where only some of the views reach: their borders are straight lines "
+            "there, which may be taken for membranes.",
+        )  # fmt: skip
         mesh: Literal["none", "ply", "stl"] = parameter(
             "ply", label="Mesh", help="Also write the smoothed surface, in angstrom.",
         )  # fmt: skip
@@ -124,8 +129,8 @@ class Segmentation(Protocol):
         thickness = _thickness(tomogram, params)
         found = find_membranes(
             tomogram.data, thickness, threshold=params.threshold, weak=params.weak,
-            least_points=params.min_size, dark=not params.light, monitor=context.monitor,
-            threads=context.threads,
+            least_points=params.min_size, dark=not params.light, rim=params.rim,
+            monitor=context.monitor, threads=context.threads,
         )  # fmt: skip
         if not len(found.points):
             raise DataError(

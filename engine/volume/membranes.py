@@ -10,6 +10,7 @@ Block by block: of the whole volume only the ridge voxels and the mask are kept.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,9 @@ import numpy.typing as npt
 
 from tiltwright.engine.errors import DataError, InputError
 from tiltwright.engine.progress import SILENT, Monitor
+from tiltwright.engine.volume.coverage import EMPTY, RIM_X, RIM_Y, coverage
 from tiltwright.engine.volume.sheets import (
+    UNIT,
     blur,
     crests,
     disc_samples,
@@ -38,6 +41,8 @@ _FINEST = 2.8
 """Voxels of a membrane that suffice: thicker ones are binned to no less."""
 _SCALES = (0.29, 0.42)
 """Sigmas of the smoothing in thicknesses: a bar answers most to 1 / sqrt(12)."""
+_ACROSS = 0.995
+"""Cosine between a side and what counts as the border of a view there."""
 _REACH = 8.0
 """Voxels along the membrane that vote."""
 _SAGITTA = (0.0, 1.0, -1.0, 2.0, -2.0)
@@ -81,6 +86,7 @@ def find_membranes(
     weak: float = 0.6,
     least_points: int = 300,
     dark: bool = True,
+    rim: bool = False,
     monitor: Monitor = SILENT,
     threads: int = 2,
 ) -> Membranes:
@@ -100,6 +106,8 @@ def find_membranes(
         Voxels of its middle sheet that a connected membrane must have.
     dark : bool
         Membranes are darker than their surroundings.
+    rim : bool
+        Also where there is no data, or that of some views only.
 
     Raises
     ------
@@ -119,13 +127,22 @@ def find_membranes(
     search = _Search(data, thickness_px, dark, monitor)
     search.calibrate(threads)
     blocks = _blocks(search.shape)
-    found: list[tuple[npt.NDArray[np.int64], Volume, Volume]] = []
+    found: list[tuple[npt.NDArray[np.int64], Volume, Volume, npt.NDArray[np.int8]]] = []
     with ThreadPoolExecutor(threads) as pool:
         parts = pool.map(lambda block: search.ridge(block, threshold * weak), blocks)
         for i, part in enumerate(parts, 1):
             found.append(part)
             monitor.step(i, len(blocks), "looking for membranes")
-    cells, strength, offset = (np.concatenate(list(p)) for p in zip(*found, strict=True))
+    cells, strength, offset, normal = (np.concatenate(list(p)) for p in zip(*found, strict=True))
+    if not rim:
+        lack = coverage(data, search.halo * search.factor)
+        lack = lack[cells[:, 1] * search.factor, cells[:, 2] * search.factor]
+        along = np.abs(normal[:, 1].astype(np.float32)) / UNIT
+        seen = (lack & EMPTY) == 0
+        seen &= ((lack & RIM_Y) == 0) | (along < _ACROSS)
+        # the border of a tilted view runs along y, at the view's tilt
+        seen &= ((lack & RIM_X) == 0) | (along > math.sqrt(1 - _ACROSS**2))
+        cells, strength, offset = (part[seen] for part in (cells, strength, offset))
     component = _components(cells, search.shape)
     keep, component = _strong(strength, component, threshold, least_points / search.factor**2)
     points = np.rint((cells + offset)[keep] * search.factor + (search.factor - 1) / 2)
@@ -232,17 +249,20 @@ class _Search:
         self.unit = float(np.median(some))
         self.least = _FAINT * self.unit
 
-    def ridge(self, block: Box, threshold: float) -> tuple[npt.NDArray[np.int64], Volume, Volume]:
-        """Ridge voxels ``(n, 3)`` of at least ``threshold``, their strengths, and how far from
-        the middle of each, ``(n, 3)``, the sheet passes.
+    def ridge(
+        self, block: Box, threshold: float
+    ) -> tuple[npt.NDArray[np.int64], Volume, Volume, npt.NDArray[np.int8]]:
+        """Ridge voxels ``(n, 3)`` of at least ``threshold``, their strengths, how far from the
+        middle of each, ``(n, 3)``, the sheet passes, and its normals as x, y, z.
         """
         votes, strength, normal, start = self._votes(block, threshold * self.unit)
         points = np.argwhere(votes >= threshold * self.unit)
         offset = np.zeros(points.shape, np.float32)
         if self.factor > 1:
             crests(strength, normal, points + start, offset)
+        its = normal[tuple((points + start).T)]
         found = votes[tuple(points.T)] / np.float32(self.unit)
-        return points + np.array([first for first, _ in block]), found, offset
+        return points + np.array([first for first, _ in block]), found, offset, its
 
 
 def _components(points: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

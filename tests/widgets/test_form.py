@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, model_validator
 from PyQt6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PyQt6.QtGui import QDropEvent, QKeyEvent
-from PyQt6.QtWidgets import QApplication, QFileDialog
+from PyQt6.QtWidgets import QApplication, QFileDialog, QRadioButton
 
 from tiltwright.engine.protocols import protocols
 from tiltwright.engine.protocols.base import Parameters, parameter
@@ -186,6 +186,17 @@ def test_long_choices_open_and_the_wheel_is_harmless(qtbot, form):
     box.setFocus()
     qtbot.keyClick(box, Qt.Key.Key_Up)
     assert form.values().method == "iterative_reconstruction"
+
+
+@pytest.mark.parametrize("key", list(protocols()))
+def test_no_choice_is_cut_off(qtbot, key):
+    made = ParameterForm(protocols()[key].Params)
+    qtbot.addWidget(made)
+    made.resize(690, 500)
+    made.show()
+    buttons = made.findChildren(QRadioButton)
+    qtbot.waitUntil(lambda: made.width() == 690)
+    assert all(b.width() >= b.sizeHint().width() for b in buttons if b.isVisible())
 
 
 def test_dropped_folder(qtbot, form, tmp_path):
