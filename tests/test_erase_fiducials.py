@@ -213,9 +213,9 @@ def test_a_fringe_is_told_from_a_slope_also_by_the_border():
     holes = away < 7
     fringed[holes] = 0
     filled = fill_gold(fringed, holes, 12.0, (1, 2))
-    # a tenth of the fringe; an average of this texture over some holes varies as much
+    # an eighth of the fringe; an average of this texture over some holes varies as much
     for which in (away < 5, (away < 5) & (np.arange(300) < 10)):
-        assert (filled - slope)[which].mean() == pytest.approx(500, abs=25)
+        assert (filled - slope)[which].mean() == pytest.approx(500, abs=30)
         assert (filled - slope)[which].std() == pytest.approx(50, rel=0.4)
 
 
@@ -272,7 +272,7 @@ def test_a_bead_of_one_view_is_gold_and_a_grain_or_an_edge_is_none(aligned):
         assert (away < 1.5).all() if name == "ball" else (away > 3).all()
     rim = likely[likely[:, 0] > 303]
     print(rim)
-    assert sum(np.hypot(*(beads[v] - p).T).min() > 2 for p in rim) <= 1
+    assert all(np.hypot(*(beads[v] - p).T).min() < 2 for p in rim)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data")
