@@ -268,7 +268,8 @@ def _round(view: npt.NDArray[np.float32], xy: Floats, reach_px: float) -> npt.ND
     usual = np.median(depth, axis=1, keepdims=True)
     depth, usual = depth * np.sign(usual), np.abs(usual)
     allround: npt.NDArray[np.bool_] = (depth > _ROUND * usual).all(1)
-    return allround & (depth < _LOPSIDED * usual).all(1)
+    allround &= (depth < _LOPSIDED * usual).all(1)
+    return allround
 
 
 def gold_probability(shape: tuple[int, ...], sites: GoldSites) -> npt.NDArray[np.float32]:
