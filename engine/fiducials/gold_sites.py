@@ -29,7 +29,7 @@ _EDGE_SCORE = 200.0
 """The same for one that is not dark all round, but a piece of an edge."""
 _SHARP = 0.8
 """A smaller ball in its middle must be so dark against the whole as it is in gold."""
-_DARK = 0.47
+_DARK = 0.43
 """A bead that only one view has must be so dark against the first ten to be believed."""
 _SAME = 0.25
 """So near to each other, as a part of the diameter, the smaller ball is the middle of a bead."""
@@ -39,9 +39,8 @@ _SMALL = 0.5
 """Beads of so much of the diameter are looked for when the others are out of the way."""
 _GOLDEN = 0.65
 """These must be so dark, as a part of the first ten of the view, or they are grains of carbon."""
-_ROUND, _SHALLOW = 0.5, 0.15
-"""So much of their depth they must have in every direction, and of gold's, or they are a piece of
-an edge."""
+_ROUND, _LOPSIDED = 0.5, 5.0
+"""The least and the most depth in any direction as parts of the usual, or it is an edge."""
 
 
 @dataclass(frozen=True)
@@ -187,19 +186,17 @@ def find_gold(
         monitor.check()
         if not len(found[v].xy):
             return _NOTHING, np.zeros(0)
-        view = np.asarray(stack[v])
-        covered = _covered(view, sites[v])
+        covered = _covered(np.asarray(stack[v]), sites[v])
         dots = detect_beads(covered, small_px, light=light)
         apart = _apart(lone[v].xy, dots.xy)
         dark = np.where(apart < _SAME * diameter_px, dots.contrast, 0).max(1, initial=0) / ratio
         gold = _darkness(found[v])
         sharp = (dark > _SHARP * lone[v].contrast) & (lone[v].contrast > _DARK * gold)
-        usual = np.median(_depths(view, found[v].xy[:10], diameter_px))
-        ball = _round(_depths(covered, lone[v].xy, diameter_px), _SHALLOW * abs(usual))
+        ball = _round(covered, lone[v].xy, diameter_px)
         doubtful = np.where(sharp, _SHARP_SCORE, _DOUBTFUL_SCORE)
         keep = dots.contrast > _GOLDEN * ratio * gold
         keep &= apart.min(0, initial=np.inf) > 0.5 * diameter_px
-        keep &= _round(_depths(covered, dots.xy, small_px))
+        keep &= _round(covered, dots.xy, small_px)
         return dots.only(keep), np.where(ball, doubtful, _EDGE_SCORE)
 
     small: list[Detections] = []
@@ -259,23 +256,20 @@ def _covered(view: npt.NDArray[np.generic], sites: GoldSites) -> npt.NDArray[np.
     return out
 
 
-def _depths(view: npt.NDArray[np.generic], xy: Floats, reach_px: float) -> Floats:
-    """How much the grey value rises from ``xy`` (n, 2) to ``reach_px`` away all round, (n, 8)."""
+def _round(view: npt.NDArray[np.float32], xy: Floats, reach_px: float) -> npt.NDArray[np.bool_]:
+    """Whether the grey value changes from ``xy`` (n, 2) to ``reach_px`` away all round."""
     from scipy import ndimage
 
-    smooth = ndimage.gaussian_filter(np.asarray(view, np.float32), 1.0)
+    smooth = ndimage.gaussian_filter(view, 1.0)
     turn = np.arange(8) * np.pi / 4
     ring = xy[:, None] + reach_px * np.stack([np.cos(turn), np.sin(turn)], 1)
     both = [ndimage.map_coordinates(smooth, p.T[::-1], order=1, mode="nearest") for p in (xy, ring)]
-    depth: Floats = np.asarray(both[1].T - both[0][:, None], np.float64)
-    return depth
-
-
-def _round(depth: Floats, least: float = 0.0) -> npt.NDArray[np.bool_]:
-    """Whether each of the rises ``(n, 8)`` is the same way and no small part of the usual one."""
-    usual: Floats = np.median(depth, axis=1, keepdims=True)
-    limit = np.maximum(_ROUND * np.abs(usual), least)
-    return np.asarray((depth * np.sign(usual) > limit).all(1))
+    depth = both[1].T - both[0][:, None]
+    usual = np.median(depth, axis=1, keepdims=True)
+    depth, usual = depth * np.sign(usual), np.abs(usual)
+    allround: npt.NDArray[np.bool_] = (depth > _ROUND * usual).all(1)
+    allround &= (depth < _LOPSIDED * usual).all(1)
+    return allround
 
 
 def gold_probability(shape: tuple[int, ...], sites: GoldSites) -> npt.NDArray[np.float32]:
