@@ -112,6 +112,7 @@ class TomogramPage(TomogramViewer):
         _ = tomogram.data  # opened here, so that what is wrong is said here
         first = self.tomogram is None
         cursor, other = self.first.cursor_voxel, self.second.tomogram
+        self.first.title = self._project.runs[self._where.run].label
         self.compare_with.fill()
         self.mask_of.fill()
         self.set_tomogram(tomogram, other, self._beads_of())
@@ -146,6 +147,7 @@ class TomogramPage(TomogramViewer):
             return
         cursor, box = self.first.cursor_voxel, self.box
         editor, surface = self.masks.editor, self.surface_action.isChecked()
+        self.second.title = "" if source is None else self._project.runs[source.run].label
         self.set_tomogram(self.tomogram, other, self._bead_list)
         self.set_cursor(*cursor)
         if editor is not None:

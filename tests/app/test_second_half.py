@@ -175,6 +175,10 @@ def test_the_second_half_by_clicks(qtbot, window, first_half, tmp_path):
     calm = walk.look(smooth, "Denoised tomogram")
     assert rough.tomogram.shape == calm.tomogram.shape == (40, 180, 150)
     assert np.std(calm.tomogram.data) < np.std(rough.tomogram.data)
+    calm.compare_with.choose(Source(iterated, "tomogram"))
+    walk.settle(calm)
+    assert "Denoise tomogram" in calm.first.info.text()
+    assert "SIRT, SART, Fourier" in calm.second.info.text()
 
     # Membranes, and a scene of them; then the mask is corrected, and the scene made anew.
     mask = walk.step("Segment membranes", {"threshold": "4", "min_size": "50"})

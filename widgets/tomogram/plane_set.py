@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,6 +90,7 @@ class PlaneSet(QWidget):
         super().__init__(parent)
         self._lane = lane
         self.tomogram: Tomogram | None = None
+        self.title = ""  # which of several tomograms of a series this is
         self.views: dict[Plane, ImageView] = {plane: ImageView(self) for plane in PLANES}
         self.info = QLabel(self)
         self.info.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
@@ -342,7 +344,8 @@ class PlaneSet(QWidget):
         x, y, z = self.cursor_voxel
         nm = tomogram.specimen_of(at) * tomogram.pixel_size_a / 10
         self.info.setText(
-            f"<b>{tomogram.name}</b><br>{tomogram.describe()}<br>"
+            f"<b>{escape(tomogram.name)}</b><br>{escape(self.title)}{'<br>' * bool(self.title)}"
+            f"{tomogram.describe()}<br>"
             f"x {x + 1}  y {y + 1}  z {z + 1}<br>"
             f"{nm[0]:.0f}, {nm[1]:.0f}, {nm[2]:.0f} nm from the specimen's centre"
         )
