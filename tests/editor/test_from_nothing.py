@@ -167,8 +167,12 @@ def test_from_nothing_to_twenty_beads_by_clicks(opened):
     rest()
     assert np.array_equal(session.model.xy, model.xy, equal_nan=True)
     assert session.live is kept
-    # Robust weights have more than one fixed point close together: which one depends on the way.
-    assert session.snapshot.leave_one_out_px == pytest.approx(snapshot.leave_one_out_px, rel=0.01)
+    # The mean is over the points of weight > 0.1: one at that border may change sides, no more.
+    trusted = (snapshot.weight > 0.1) & (session.snapshot.weight > 0.1)
+    assert (trusted != (snapshot.weight > 0.1)).sum() <= 1
+    again, first = (s.loo_px[trusted].mean() for s in (session.snapshot, snapshot))
+    assert again == pytest.approx(first, rel=1e-3)
+    assert np.nanmax(np.abs(session.snapshot.predicted_px - snapshot.predicted_px)) < 0.02
 
 
 def test_centring_learns_again_from_a_model_that_has_grown(opened, real):
