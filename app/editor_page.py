@@ -9,7 +9,7 @@ from PyQt6.QtCore import pyqtSignal
 
 from tiltwright.app import lineage
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.project.edited import EditedModel, model_to_edit
+from tiltwright.engine.project.edited_model import EditedModel, model_to_edit
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
 from tiltwright.widgets.editor.editor_window import EditorWindow

@@ -1,4 +1,4 @@
-"""The fiducial model of a run as a person edits it: versions beside its results."""
+"""A result of a run as a person edits it: versions beside it, of which the newest is in use."""
 
 from __future__ import annotations
 
@@ -8,115 +8,46 @@ from pathlib import Path
 from typing import Any
 
 from tiltwright.engine.errors import InputError
-from tiltwright.engine.model.fiducial_model import FiducialModel, Flag
-from tiltwright.engine.model.files import read_foreign
-from tiltwright.engine.model.tilt_series import TiltSeries
 from tiltwright.engine.project.results import Results
 from tiltwright.engine.project.run import Source
-from tiltwright.engine.project.versions import Version, list_versions, open_version, save_version
+from tiltwright.engine.project.versions import Version, list_versions
+
+_EDITED = "edited by hand:"
+"""How the note on an edited result begins."""
 
 
-def model_to_edit(project: Results, number: int, name: str) -> Source | None:
-    """The model of a series that a run made or stands on, the nearest above.
+class EditedResult:
+    """Versions of one result of a project; the newest is the run's.
 
-    An alignment hands its model on with the gaps filled; what is edited is the one that it took.
-    """
-    waiting, seen = [number], {number}
-    while waiting:
-        run = project.runs[waiting.pop(0)]
-        takes = [s for port, s in run.inputs.items() if port == "fiducial_model"]
-        if takes and takes[0].run in project.runs:
-            return model_to_edit(project, takes[0].run, name)
-        for port, items in run.outputs.items():
-            if items.get(name, {}).get("kind") == "fiducial_model":
-                return Source(run.id, port)
-        waiting += [p for p in project.parents(run.id) if p not in seen]
-        seen.update(waiting)
-    return None
-
-
-class EditedModel:
-    """Versions of one model of a project; the newest is the run's result.
-
-    What was computed is kept as the first version. The files of versions lie beside the results
-    of the run, so that computing it again, which makes an automatic model again, keeps them.
+    What was computed or imported is kept as the first version. The files of versions lie beside the
+    results of the run, so that computing it again keeps them.
 
     Parameters
     ----------
     source : Source
         The output that is edited.
-    series : TiltSeries
-        It belongs to.
+    name : str
+        The series.
     """
 
-    def __init__(self, project: Results, source: Source, name: str, series: TiltSeries) -> None:
-        self._project, self._source, self._name, self._series = project, source, name, series
+    def __init__(self, project: Results, source: Source, name: str) -> None:
+        self._project, self._source, self._name = project, source, name
 
     @property
     def folder(self) -> Path:
         """Where the versions lie."""
         return self._project.folder_of(self._source.run) / "edited" / self._name
 
-    @property
-    def journal(self) -> Path:
-        """Where unsaved edits are kept."""
-        return self.folder / "edits.journal"
-
-    @property
-    def closed(self) -> str:
-        """Why nothing can be written; empty when it can."""
-        owner = self._project.read_only
-        return "" if owner is None else f"the project is open elsewhere ({owner})"
-
-    def load(self) -> FiducialModel:
-        """The model as it is; raises :class:`InputError`."""
-        model: FiducialModel = self._project.item(self._source, self._name)
-        return model
-
-    def save(self, model: FiducialModel, note: str, numbers: Mapping[str, Any]) -> Version:
-        """Write a new version and make it the result of the run.
-
-        What depends on the run is out of date afterwards.
-
-        Raises
-        ------
-        InputError
-            Read-only, the run is at work, or the files cannot be written.
-        """
-        check_at_rest(self._project, self._source)
-        if not list_versions(self.folder):
-            self._write(self.load(), "as computed", {})
-        version = self._write(model, note, numbers)
-        place = self._project.place(self._source.run)
-        stem = version.path / version.name
-        measured, points = Path(f"{stem}.fid"), Path(f"{stem}_points.csv")
-        whole = Path(f"{stem}_nogaps.fid")
-        changed = {
-            "fid": place.name(whole if whole.exists() else measured),
-            "measured": place.name(measured), "points": place.name(points),
-            "diameter_px": model.diameter_px, "n_tracks": model.n_tracks,
-            "n_points": model.n_points, "n_filled": int((model.flag == Flag.FILLED).sum()),
-        }  # fmt: skip
-        adopt(self._project, self._source, self._name, changed, version)
-        return version
-
     def versions(self) -> list[Version]:
         """All versions, the oldest first; raises :class:`InputError`."""
         return list_versions(self.folder)
 
-    def open(self, version: Version) -> FiducialModel:
-        """The model of a version; raises :class:`InputError`."""
-        return open_version(version, self._series)
-
-    def read(self, path: Path) -> FiducialModel:
-        """The model in a file of any program.
-
-        Raises
-        ------
-        InputError
-            Damaged, or of other images than the series'.
-        """
-        return read_foreign(path, self._series, self._record["diameter_px"])
+    def check_free(self) -> None:
+        """Raise :class:`InputError` when nothing can be saved now."""
+        self._project.check_writable()
+        run = self._project.runs[self._source.run]
+        if run.status in ("running", "queued"):
+            raise InputError(f"{run.label}: is {run.status}; save when it has finished")
 
     @property
     def _record(self) -> dict[str, Any]:
@@ -124,54 +55,27 @@ class EditedModel:
         record: dict[str, Any] = run.outputs[self._source.port][self._name]
         return record
 
-    def _write(self, model: FiducialModel, note: str, numbers: Mapping[str, Any]) -> Version:
-        # Of another program or not, what is in the file besides points stays in it.
-        measured = self._record.get("measured")
-        place = self._project.place(self._source.run)
-        keep = model.file or (place.path(measured) if measured else None)
-        if keep is not None and not keep.exists():
-            keep = None
-        return save_version(
-            self.folder, self._name, model, self._series, author=author(), note=note,
-            numbers=numbers, keep=keep,
-        )  # fmt: skip
+    def _adopt(self, changed: Mapping[str, Any], version: Version) -> None:
+        """Make a version the result of its run, and say so in the run's notes.
 
-
-_EDITED = "edited by hand:"
-"""How the note on an edited result begins."""
-
-
-def check_at_rest(project: Results, source: Source) -> None:
-    """Raise :class:`InputError` when the results of a run cannot be changed now."""
-    project.check_writable()
-    run = project.runs[source.run]
-    if run.status in ("running", "queued"):
-        raise InputError(f"{run.label}: is {run.status}; save when it has finished")
-
-
-def adopt(
-    project: Results, source: Source, name: str, changed: Mapping[str, Any], version: Version
-) -> None:
-    """Make a version the result of its run, and say so in the run's notes.
-
-    Raises
-    ------
-    InputError
-        The run's file cannot be written; its result is then the one before.
-    """
-    run = project.runs[source.run]
-    record, said = run.outputs[source.port][name], run.notes.get(name, [])
-    run.outputs[source.port][name] = record | dict(changed)
-    run.notes[name] = [
-        *(line for line in said if not line.startswith(_EDITED)),
-        f"{_EDITED} version {version.number}" + (f", {version.note}" if version.note else ""),
-    ]
-    try:
-        project.save(run)
-    except InputError:
-        run.outputs[source.port][name] = record
-        run.notes[name] = said
-        raise
+        Raises
+        ------
+        InputError
+            The run's file cannot be written; its result is then the one before.
+        """
+        run, port, name = self._project.runs[self._source.run], self._source.port, self._name
+        record, said = self._record, run.notes.get(name, [])
+        run.outputs[port][name] = record | dict(changed)
+        run.notes[name] = [
+            *(line for line in said if not line.startswith(_EDITED)),
+            f"{_EDITED} version {version.number}" + (f", {version.note}" if version.note else ""),
+        ]
+        try:
+            self._project.save(run)
+        except InputError:
+            run.outputs[port][name] = record
+            run.notes[name] = said
+            raise
 
 
 def author() -> str:

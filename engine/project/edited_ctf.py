@@ -9,33 +9,24 @@ from tiltwright.engine.errors import InputError
 from tiltwright.engine.io.hashes import file_hash
 from tiltwright.engine.model.ctf_table import CtfTable, read_table, write_table
 from tiltwright.engine.model.tilt_series import TiltSeries
-from tiltwright.engine.project.edited import adopt, author, check_at_rest
+from tiltwright.engine.project.edited import EditedResult, author
 from tiltwright.engine.project.results import Results
 from tiltwright.engine.project.run import Source
-from tiltwright.engine.project.versions import Version, list_versions, new_folder, write_record
+from tiltwright.engine.project.versions import Version, new_folder, write_record
 
 
-class EditedTable:
-    """Versions of one CTF table of a project; the newest is the run's result.
-
-    As :class:`~tiltwright.engine.project.edited.EditedModel`: what was computed or imported is kept
-    as the first version, and files of versions lie beside the results of the run.
+class EditedTable(EditedResult):
+    """Versions of one CTF table of a project.
 
     Parameters
     ----------
-    source : Source
-        The output that is edited.
     series : TiltSeries
         It belongs to.
     """
 
     def __init__(self, project: Results, source: Source, name: str, series: TiltSeries) -> None:
-        self._project, self._source, self._name, self._series = project, source, name, series
-
-    @property
-    def folder(self) -> Path:
-        """Where the versions lie."""
-        return self._project.folder_of(self._source.run) / "edited" / self._name
+        super().__init__(project, source, name)
+        self._series = series
 
     def load(self) -> CtfTable:
         """The table as it is; raises :class:`InputError`."""
@@ -52,20 +43,16 @@ class EditedTable:
         InputError
             Read-only, the run is at work, or the files cannot be written.
         """
-        check_at_rest(self._project, self._source)
-        if not list_versions(self.folder):
+        self.check_free()
+        if not self.versions():
             self._write(self.load(), "as computed")
         unsaved = self._unsaved_path()
         version = self._write(table, note)
-        adopt(self._project, self._source, self._name, self._record(table, version), version)
+        self._adopt(self._changes(table, version), version)
         if unsaved is not None:
             with contextlib.suppress(OSError):
                 unsaved.unlink(missing_ok=True)
         return version
-
-    def versions(self) -> list[Version]:
-        """All versions, the oldest first; raises :class:`InputError`."""
-        return list_versions(self.folder)
 
     def open(self, version: Version) -> CtfTable:
         """The table of a version; raises :class:`InputError`."""
@@ -79,9 +66,8 @@ class EditedTable:
 
     def _unsaved_path(self) -> Path | None:
         """Of edits to just this result; ``None`` when its file is gone."""
-        record = self._project.runs[self._source.run].outputs[self._source.port][self._name]
         try:
-            path = self._project.place(self._source.run).path(record["files"]["_ctf.csv"])
+            path = self._project.place(self._source.run).path(self._record["files"]["_ctf.csv"])
             return self.folder / f"unsaved_{file_hash(path)[:12]}" / f"{self._name}_ctf.csv"
         except (InputError, KeyError, TypeError):
             return None
@@ -132,7 +118,7 @@ class EditedTable:
         }  # fmt: skip
         return write_record(path, self._name, author(), note, numbers)
 
-    def _record(self, table: CtfTable, version: Version) -> dict[str, object]:
+    def _changes(self, table: CtfTable, version: Version) -> dict[str, object]:
         place = self._project.place(self._source.run)
         stem = version.path / self._name
         named = {

@@ -15,31 +15,15 @@ from tiltwright.engine.io.atomic import file_error
 from tiltwright.engine.io.mrc import open_stack, read_header
 from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.model.tomogram import Tomogram
-from tiltwright.engine.project.edited import adopt, author, check_at_rest
-from tiltwright.engine.project.results import Results
-from tiltwright.engine.project.run import Source
-from tiltwright.engine.project.versions import Version, list_versions, new_folder, write_record
+from tiltwright.engine.project.edited import EditedResult, author
+from tiltwright.engine.project.versions import Version, new_folder, write_record
 
 _SECTIONS = 8
 _MESHES = (".ply", ".stl")
 
 
-class EditedMask:
-    """Versions of one mask of a project; the newest is the run's result.
-
-    What was computed is kept as the first version. As with models, the versions lie beside the
-    results of the run, and computing it again keeps them.
-
-    Parameters
-    ----------
-    source : Source
-        The output that is edited.
-    name : str
-        The series.
-    """
-
-    def __init__(self, project: Results, source: Source, name: str) -> None:
-        self._project, self._source, self._name = project, source, name
+class EditedMask(EditedResult):
+    """Versions of one mask of a project."""
 
     @property
     def folder(self) -> Path:
@@ -50,14 +34,6 @@ class EditedMask:
         """The mask as it is; raises :class:`InputError`."""
         mask: Tomogram = self._project.item(self._source, self._name)
         return mask
-
-    def versions(self) -> list[Version]:
-        """All versions, the oldest first; raises :class:`InputError`."""
-        return list_versions(self.folder)
-
-    def check_free(self) -> None:
-        """Raise :class:`InputError` when nothing can be saved now."""
-        check_at_rest(self._project, self._source)
 
     def write(self, mask: Any, note: str) -> Iterator[Version | None]:
         """Write a version in pieces: ``None`` after each, then the version.
@@ -146,4 +122,4 @@ class EditedMask:
         self.check_free()
         path = version.path / f"{version.name}.mrc"
         changed = {"path": self._project.place(self._source.run).name(path)}
-        adopt(self._project, self._source, self._name, changed, version)
+        self._adopt(changed, version)

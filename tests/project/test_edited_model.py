@@ -8,7 +8,7 @@ import pytest
 from tiltwright.engine.errors import InputError
 from tiltwright.engine.execution.runner import execute, series_of_input
 from tiltwright.engine.model.edits import DeleteContour, MovePoints
-from tiltwright.engine.project.edited import EditedModel, model_to_edit
+from tiltwright.engine.project.edited_model import EditedModel, model_to_edit
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
 
