@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PyQt6.QtCore import Qt
-from window_parts import CONTROL, Person
+from window_parts import CONTROL, Person, write_two_series
 
 from tiltwright.app.ctf_page import CtfPage
 from tiltwright.app.tomogram_page import TomogramPage
@@ -20,7 +20,6 @@ from tiltwright.engine.io.mrc_write import MrcWriter
 from tiltwright.engine.io.text import read_angles, write_angles
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
-from tiltwright.engine.simulate.series import SeriesSpec, write_series
 from tiltwright.widgets.runs.quality_table import QualityTable
 from tiltwright.widgets.tomogram.denoise_preview import DenoisePreview
 
@@ -28,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from ctf_phantom import Rings, RingSpec
 
 Key = Qt.Key
-REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
 NAMES = ("position14", "small")
 DEFOCUS_NM = 3000.0
 
@@ -46,15 +44,7 @@ def write_defocus(stack: Path) -> None:
 def first_half(tmp_path_factory) -> Path:
     """A project whose two series are aligned, as the first half of the tutorial leaves it."""
     base = tmp_path_factory.mktemp("second")
-    spec = SeriesSpec(seed=3, n_views=21, nx=360, ny=300, n_beads=18, n_vesicles=3,
-                      shift_step_sd_px=3)  # fmt: skip
-    write_series(spec, base, "small")
-    if (REAL / "position14.mrc").exists():
-        for ending in (".mrc", ".rawtlt"):
-            shutil.copy(REAL / f"position14{ending}", base)
-    else:
-        write_series(SeriesSpec(seed=4, n_views=21, nx=300, ny=360, n_beads=18, n_vesicles=2,
-                                shift_step_sd_px=3), base, "position14")  # fmt: skip
+    write_two_series(base, n_vesicles=3)
     files = [str(base / f"{name}.mrc") for name in NAMES]
     for file in files:
         write_defocus(Path(file))

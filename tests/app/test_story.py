@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PyQt6.QtCore import Qt
 from PyQt6.QtWidgets import QLineEdit
-from window_parts import CONTROL, Person
+from window_parts import CONTROL, Person, write_two_series
 
 from tiltwright.app.cli import main as command_line
 from tiltwright.engine.io.mrc import open_stack
-from tiltwright.engine.simulate.series import SeriesSpec, write_series
 from tiltwright.widgets.form.protocol_form import ProtocolForm
 from tiltwright.widgets.runs.quality_table import QualityTable
 from tiltwright.widgets.series.tilt_series_viewer import TiltSeriesViewer
 from tiltwright.widgets.tomogram.tomogram_viewer import TomogramViewer
-
-REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Two series: a simulated one, and the real one where it is at hand."""
     base = tmp_path_factory.mktemp("series")
-    spec = SeriesSpec(seed=3, n_views=21, nx=360, ny=300, n_beads=18, n_vesicles=2,
-                      shift_step_sd_px=3)  # fmt: skip
-    write_series(spec, base, "small")
-    if (REAL / "position14.mrc").exists():
-        for ending in (".mrc", ".rawtlt"):
-            shutil.copy(REAL / f"position14{ending}", base)
-    else:
-        write_series(SeriesSpec(seed=4, n_views=21, nx=300, ny=360, n_beads=18, n_vesicles=2,
-                                shift_step_sd_px=3), base, "position14")  # fmt: skip
+    write_two_series(base, n_vesicles=2)
     return base
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from PyQt6.QtWidgets import (
 
 from tiltwright.engine.project.project import Project
 from tiltwright.engine.project.run import Source
+from tiltwright.engine.simulate.series import SeriesSpec, write_series
 from tiltwright.widgets.form.form import ParameterForm
 from tiltwright.widgets.form.protocol_form import ProtocolForm
 from tiltwright.widgets.image.image_view import ImageView
 
+REAL = Path(__file__).parents[2] / ".." / "shared" / "data" / "exosome_position14"
 LEFT = Qt.MouseButton.LeftButton
 CONTROL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -30,6 +33,19 @@ SMALL = {
     "n_views": 15, "nx": 192, "ny": 160, "n_beads": 10, "n_vesicles": 0, "shift_step_sd_px": 2.0,
     "carbon": False,
 }  # fmt: skip
+
+
+def write_two_series(folder: Path, n_vesicles: int) -> None:
+    """``small``, simulated, and ``position14``, the real one where it is at hand."""
+    usual = {"n_views": 21, "n_beads": 18, "shift_step_sd_px": 3.0}
+    spec = SeriesSpec(seed=3, nx=360, ny=300, n_vesicles=n_vesicles, **usual)
+    write_series(spec, folder, "small")
+    if (REAL / "position14.mrc").exists():
+        for ending in (".mrc", ".rawtlt"):
+            shutil.copy(REAL / f"position14{ending}", folder)
+    else:
+        spec = SeriesSpec(seed=4, nx=300, ny=360, n_vesicles=2, **usual)
+        write_series(spec, folder, "position14")
 
 
 def build_chain(project: Project, files: list[str]) -> list[int]:

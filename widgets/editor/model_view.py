@@ -21,6 +21,7 @@ from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from tiltwright.widgets.editor.hand import DRAG_PX
 from tiltwright.widgets.theme import colours
+from tiltwright.widgets.turning import about
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.fiducial_model import FiducialModel
@@ -72,7 +73,7 @@ class ModelView(QWidget):
 
     def reset(self) -> None:
         """From a little to the side, the whole of it."""
-        self._turn = _about(1, -0.55) @ _about(0, 0.35)
+        self._turn = about(1, -0.55) @ about(0, 0.35)
         self._zoom, self._shift = 1.0, np.zeros(2)
         self.update()
 
@@ -202,7 +203,7 @@ class ModelView(QWidget):
         step, self._last = here - self._last, here
         self._moving = True
         if self._button == Qt.MouseButton.MiddleButton:
-            self._turn = _about(1, step.x() / 120) @ _about(0, step.y() / 120) @ self._turn
+            self._turn = about(1, step.x() / 120) @ about(0, step.y() / 120) @ self._turn
         elif self._button == Qt.MouseButton.LeftButton:
             self._shift = self._shift + np.array([step.x(), step.y()])
         self._rest.start()
@@ -254,12 +255,3 @@ class ModelView(QWidget):
             if way[nearest] < best:
                 best, found = float(way[nearest]), (k, int(self._views[k][nearest]))
         return found
-
-
-def _about(axis: int, angle: float) -> Floats:
-    """Rotation about an axis of the screen."""
-    a, b = (axis + 1) % 3, (axis + 2) % 3
-    out = np.eye(3)
-    out[a, a] = out[b, b] = np.cos(angle)
-    out[a, b], out[b, a] = -np.sin(angle), np.sin(angle)
-    return out

@@ -23,6 +23,7 @@ from tiltwright.widgets.image.overlay import draw_text
 from tiltwright.widgets.image.picture import GROUND
 from tiltwright.widgets.lane import Lane
 from tiltwright.widgets.theme import colours
+from tiltwright.widgets.turning import about
 
 if TYPE_CHECKING:
     from tiltwright.engine.model.tomogram import Tomogram
@@ -152,7 +153,7 @@ class SurfaceView(QWidget):
 
     def reset(self) -> None:
         """From the front and a little above, the whole of it."""
-        self._turn = _about(0, -0.9) @ _about(2, 0.35)
+        self._turn = about(0, -0.9) @ about(2, 0.35)
         self._zoom, self._shift = 1.0, np.zeros(2)
         self._ask()
 
@@ -257,7 +258,7 @@ class SurfaceView(QWidget):
         step, self._last = here - self._last, here
         self._dragged = True
         if self._button == Qt.MouseButton.LeftButton:
-            self._turn = _about(1, step.x() / 140) @ _about(0, step.y() / 140) @ self._turn
+            self._turn = about(1, step.x() / 140) @ about(0, step.y() / 140) @ self._turn
         else:
             self._shift = self._shift + np.array([step.x(), step.y()])
         self._move()
@@ -296,12 +297,3 @@ def _rgb(colour: str) -> tuple[float, float, float]:
     """Red, green and blue, 0 to 255."""
     c = QColor(colour)
     return float(c.red()), float(c.green()), float(c.blue())
-
-
-def _about(axis: int, angle: float) -> Floats:
-    """Rotation about an axis of the screen: right, up, towards the eye."""
-    a, b = (axis + 1) % 3, (axis + 2) % 3
-    out = np.eye(3)
-    out[a, a] = out[b, b] = np.cos(angle)
-    out[a, b], out[b, a] = -np.sin(angle), np.sin(angle)
-    return out
