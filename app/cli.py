@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("tiltwright: out of memory; use a larger --binning", file=sys.stderr)
         return InputError.exit_status
     finally:
-        signal.signal(signal.SIGINT, before)
+        # A program is done here: Ctrl-C must not change its status while Python takes itself down.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if argv is None else before)
     return 0
 
 

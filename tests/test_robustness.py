@@ -279,6 +279,15 @@ def test_ctrl_c_at_random_moments(series, tmp_path, whole):
         cancelled += 1
         assert "small_rec.mrc" not in complete(out)
     assert cancelled >= 3
+    # While it takes itself down, when all is written: done is done.
+    written = tmp_path / "late"
+    process = subprocess.Popen(command(series, written), stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (written / "summary.json").exists():
+        time.sleep(0.002)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(100) == 0
+    assert complete(written) == everything
     status, lines = run(command(series, tomogram.parent))
     assert status == 0, lines
     assert complete(tomogram.parent) == everything
